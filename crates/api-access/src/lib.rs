@@ -1,0 +1,1 @@
+//! RBAC and built-in admission decisions.

@@ -1,0 +1,1 @@
+//! Object metadata, identifiers, selectors, quantities and Status errors.

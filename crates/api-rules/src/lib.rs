@@ -1,0 +1,1 @@
+//! Defaulting, validation, update strategies and table printers per kind.

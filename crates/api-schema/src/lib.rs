@@ -1,0 +1,1 @@
+//! Schemas of the kinds: decode, default, prune, protobuf, OpenAPI.

@@ -1,0 +1,1 @@
+//! The built-in kinds and the catalogue of every served resource.

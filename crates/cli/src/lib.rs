@@ -1,0 +1,1 @@
+//! kubectl-compatible and container-engine commands.

@@ -1,0 +1,1 @@
+//! Typed and dynamic access to the API, informers.

@@ -1,0 +1,1 @@
+//! Work queues, backoff and carrying out of plans.

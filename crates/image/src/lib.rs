@@ -1,0 +1,1 @@
+//! Registries, content store, layers and snapshots.

@@ -1,0 +1,1 @@
+//! Pod network of the node.

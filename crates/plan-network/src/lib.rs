@@ -1,0 +1,1 @@
+//! Services and endpoints to wanted packet rules.

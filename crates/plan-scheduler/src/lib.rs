@@ -1,0 +1,1 @@
+//! The scheduling framework as pure decisions.

@@ -1,0 +1,1 @@
+//! Revisioned keyspace with watch, durable by group commit.
