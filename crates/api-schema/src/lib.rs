@@ -1,1 +1,9 @@
-//! Schemas of the kinds: decode, default, prune, protobuf, OpenAPI.
+//! Schemas of the kinds, built-in and custom alike: what a field is, how lists and maps merge, what is defaulted, how the
+//! wire numbers it.
+//!
+//! The model ([`Schemas`]) is one arena of types. Built-in types come from a table in the crate; custom resources are
+//! compiled into the same model. This crate never knows which kinds exist.
+
+pub mod model;
+
+pub use model::{Field, ListKind, MapKind, PatchStrategy, ScalarKind, Schemas, Type, TypeId};

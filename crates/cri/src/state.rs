@@ -183,10 +183,25 @@ pub struct FsUsage {
 /// Something happened to a container or sandbox; the receiver asks for its status. Source: CRI `ContainerEventResponse`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeEvent {
-    ContainerStarted { container_id: String, sandbox_id: String, pod_uid: String },
-    ContainerExited { container_id: String, sandbox_id: String, pod_uid: String },
-    ContainerRemoved { container_id: String, sandbox_id: String, pod_uid: String },
-    SandboxStopped { sandbox_id: String, pod_uid: String },
+    ContainerStarted {
+        container_id: String,
+        sandbox_id: String,
+        pod_uid: String,
+    },
+    ContainerExited {
+        container_id: String,
+        sandbox_id: String,
+        pod_uid: String,
+    },
+    ContainerRemoved {
+        container_id: String,
+        sandbox_id: String,
+        pod_uid: String,
+    },
+    SandboxStopped {
+        sandbox_id: String,
+        pod_uid: String,
+    },
     /// Events were lost; list again.
     Lagged,
 }
