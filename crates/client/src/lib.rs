@@ -1,1 +1,23 @@
-//! Typed and dynamic access to the API, informers.
+//! Access to the API: typed ([`Api`]), dynamic ([`DynamicApi`]) and cached ([`Informer`]).
+//!
+//! A [`Client`] speaks HTTP-shaped requests through a [`Transport`]: over TLS ([`HttpTransport`]), or straight into an
+//! API server of the same process. Either way requests pass the same authentication, authorization and admission. This
+//! crate never knows what is inside the server.
+
+mod api;
+mod client;
+mod config;
+mod error;
+mod informer;
+mod params;
+mod transport;
+mod watch;
+
+pub use api::{Api, DynamicApi};
+pub use client::Client;
+pub use config::{ClientConfig, Kubeconfig};
+pub use error::{Error, Result};
+pub use informer::{Change, Changes, Informer};
+pub use params::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, WriteParams};
+pub use transport::{Body, BoxError, HttpTransport, Transport, TransportError, full_body};
+pub use watch::{WatchEvent, WatchStream};
