@@ -1,0 +1,253 @@
+//! The one thread that writes: takes all transactions that wait, checks them in order, commits them together, makes them
+//! visible, acknowledges them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::{Disk, Row};
+use crate::memory::{Change, Memory};
+use crate::{Condition, Durability, Entry, Key, Outcome, Revision, StoreError, Transaction, Write};
+
+const BATCH_TRANSACTIONS_MAX: usize = 1024;
+const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+const EXPIRED_PER_ROUND_MAX: usize = 512;
+
+pub(crate) type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
+
+pub(crate) enum Request {
+    Commit(Transaction, Reply),
+    Close(oneshot::Sender<()>),
+}
+
+pub(crate) struct Writer {
+    disk: Disk,
+    memory: Arc<Memory>,
+    requests: mpsc::Receiver<Request>,
+    revision: Revision,
+    /// Acknowledged but not on disk yet; the latest version of each key.
+    pending: BTreeMap<Key, Option<Arc<Entry>>>,
+    pending_since: Option<Instant>,
+    expiries: BinaryHeap<Reverse<(u64, Key)>>,
+    tidied: Instant,
+}
+
+/// Transactions of one round, checked but not committed.
+#[derive(Default)]
+struct Round {
+    changes: Vec<Change>,
+    /// What the changes so far make of the keys they touch.
+    overlay: HashMap<Key, Option<Arc<Entry>>>,
+    replies: Vec<(Reply, Outcome)>,
+    synced: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        disk: Disk,
+        memory: Arc<Memory>,
+        requests: mpsc::Receiver<Request>,
+        expiries: impl IntoIterator<Item = (u64, Key)>,
+    ) -> Self {
+        let revision = memory.read().revision;
+        Self {
+            disk,
+            memory,
+            requests,
+            revision,
+            pending: BTreeMap::new(),
+            pending_since: None,
+            expiries: expiries.into_iter().map(Reverse).collect(),
+            tidied: Instant::now(),
+        }
+    }
+
+    /// Runs until told to close or until all handles are gone.
+    pub(crate) fn run(mut self, runtime: &tokio::runtime::Runtime) {
+        let mut closing = None;
+        while closing.is_none() {
+            let wait = self.wait();
+            let first = runtime.block_on(async { tokio::time::timeout(wait, self.requests.recv()).await });
+            let mut round = Round::default();
+            match first {
+                Ok(None) => break,
+                Ok(Some(request)) => {
+                    closing = self.take(request, &mut round);
+                    while closing.is_none() && round.replies.len() < BATCH_TRANSACTIONS_MAX {
+                        let Ok(request) = self.requests.try_recv() else { break };
+                        closing = self.take(request, &mut round);
+                    }
+                }
+                Err(_) => {}
+            }
+            self.expire(&mut round);
+            self.finish(round);
+            self.look_after();
+        }
+        self.shut_down(closing);
+    }
+
+    fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let flush = self.pending_since.map(|since| (since + self.memory.limits().relaxed_age_max).duration_since(now));
+        let expiry =
+            self.expiries.peek().map(|Reverse((at, _))| Duration::from_secs(at.saturating_sub(unix_now()).max(1)));
+        [flush, expiry].into_iter().flatten().min().unwrap_or(TIDY_INTERVAL).min(TIDY_INTERVAL)
+    }
+
+    fn take(&mut self, request: Request, round: &mut Round) -> Option<oneshot::Sender<()>> {
+        match request {
+            Request::Commit(transaction, reply) => {
+                self.check(transaction, reply, round);
+                None
+            }
+            Request::Close(done) => Some(done),
+        }
+    }
+
+    fn current(&self, round: &Round, key: &Key) -> Option<Arc<Entry>> {
+        round.overlay.get(key).cloned().unwrap_or_else(|| self.memory.get(key))
+    }
+
+    fn check(&mut self, transaction: Transaction, reply: Reply, round: &mut Round) {
+        for (index, expectation) in transaction.expect.iter().enumerate() {
+            let current = self.current(round, &expectation.key);
+            let holds = match (expectation.condition, &current) {
+                (Condition::Absent, None) | (Condition::Present, Some(_)) => true,
+                (Condition::Modified(revision), Some(entry)) => entry.modified == revision,
+                _ => false,
+            };
+            if !holds {
+                let refused = Outcome::Refused { index, current };
+                round.replies.push((reply, refused));
+                return;
+            }
+        }
+        self.revision.0 += 1;
+        round.synced |= transaction.durability == Durability::Synced;
+        let revision = self.revision;
+        let entries = transaction.writes.into_iter().map(|write| self.stage(write, revision, round)).collect();
+        round.replies.push((reply, Outcome::Committed { revision, entries }));
+    }
+
+    fn stage(&mut self, write: Write, revision: Revision, round: &mut Round) -> Option<Arc<Entry>> {
+        let current = self.current(round, write.key());
+        let (key, entry) = match write {
+            Write::Put { key, content, ttl } => {
+                let expires_at = ttl.map(|ttl| unix_now() + ttl.as_secs().max(1));
+                if let Some(at) = expires_at {
+                    self.expiries.push(Reverse((at, key.clone())));
+                }
+                let entry = Entry {
+                    revision_at: content.revision_at,
+                    value: content.with_revision(revision),
+                    created: current.as_ref().map_or(revision, |entry| entry.created),
+                    modified: revision,
+                    version: current.as_ref().map_or(1, |entry| entry.version + 1),
+                    expires_at,
+                    name: Some(Arc::clone(&key.name)),
+                    ..Entry::default()
+                };
+                (key, Some(Arc::new(entry)))
+            }
+            Write::Delete { key } => (key, None),
+        };
+        if entry.is_none() && current.is_none() {
+            return None;
+        }
+        round.overlay.insert(key.clone(), entry.clone());
+        round.changes.push(Change { key, entry: entry.clone(), revision });
+        entry
+    }
+
+    fn expire(&mut self, round: &mut Round) {
+        let now = unix_now();
+        for _ in 0..EXPIRED_PER_ROUND_MAX {
+            let Some(Reverse((at, _))) = self.expiries.peek() else { return };
+            if *at > now {
+                return;
+            }
+            let Some(Reverse((_, key))) = self.expiries.pop() else { return };
+            let due = self.current(round, &key).and_then(|entry| entry.expires_at).is_some_and(|at| at <= now);
+            if due {
+                self.revision.0 += 1;
+                self.stage(Write::Delete { key }, self.revision, round);
+            }
+        }
+    }
+
+    fn finish(&mut self, round: Round) {
+        let must_sync = round.synced || self.revision >= self.disk.reserved();
+        if must_sync && let Err(error) = self.flush(&round.changes) {
+            tracing::error!(%error, "commit to disk");
+            self.revision = self.memory.read().revision;
+            for (reply, outcome) in round.replies {
+                let answer = if matches!(outcome, Outcome::Refused { .. }) { Ok(outcome) } else { Err(error.clone()) };
+                let _ = reply.send(answer);
+            }
+            return;
+        }
+        if !must_sync && !round.changes.is_empty() {
+            self.pending_since.get_or_insert_with(Instant::now);
+            self.pending.extend(round.changes.iter().map(|change| (change.key.clone(), change.entry.clone())));
+        }
+        if !round.changes.is_empty() {
+            self.memory.apply(round.changes);
+        }
+        for (reply, outcome) in round.replies {
+            let _ = reply.send(Ok(outcome));
+        }
+    }
+
+    /// Puts what is pending and then `changes` on disk. Pending writes stay pending when that fails.
+    fn flush(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if self.pending.is_empty() && changes.is_empty() {
+            return Ok(());
+        }
+        let pending = self.pending.iter().map(|(key, entry)| Row { key, entry: entry.as_deref() });
+        let changes = changes.iter().map(|change| Row { key: &change.key, entry: change.entry.as_deref() });
+        let rows: Vec<Row<'_>> = pending.chain(changes).collect();
+        self.disk.commit(&rows, self.revision)?;
+        self.pending.clear();
+        self.pending_since = None;
+        Ok(())
+    }
+
+    fn look_after(&mut self) {
+        let now = Instant::now();
+        let due =
+            self.pending_since.is_some_and(|since| now.duration_since(since) >= self.memory.limits().relaxed_age_max);
+        if due && let Err(error) = self.flush(&[]) {
+            tracing::error!(%error, "write out relaxed writes");
+            self.pending_since = Some(now);
+        }
+        if now.duration_since(self.tidied) >= TIDY_INTERVAL {
+            self.tidied = now;
+            self.memory.tidy(now);
+        }
+    }
+
+    fn shut_down(mut self, done: Option<oneshot::Sender<()>>) {
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Commit(_, reply) => drop(reply.send(Err(StoreError::Closed))),
+                Request::Close(done) => drop(done.send(())),
+            }
+        }
+        if let Err(error) = self.flush(&[]).and_then(|()| self.disk.close(self.revision)) {
+            tracing::error!(%error, "write out the store");
+        }
+        drop(self.disk);
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
