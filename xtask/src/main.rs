@@ -1,3 +1,26 @@
 //! Maintenance tasks of the repository.
 
-fn main() {}
+mod gen_schema;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+#[derive(Parser)]
+enum Task {
+    /// Writes the table of the built-in kinds (`crates/api-schema/data/builtin.txt`).
+    GenSchema {
+        /// Folder with the inputs; see `gen_schema` for how to fill it.
+        #[arg(long)]
+        inputs: PathBuf,
+        /// File to write.
+        #[arg(long, default_value = "crates/api-schema/data/builtin.txt")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::GenSchema { inputs, out } => gen_schema::run(&inputs, &out),
+    }
+}

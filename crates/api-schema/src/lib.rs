@@ -4,6 +4,8 @@
 //! The model ([`Schemas`]) is one arena of types. Built-in types come from a table in the crate; custom resources are
 //! compiled into the same model. This crate never knows which kinds exist.
 
+mod builtin;
 pub mod model;
 
-pub use model::{Field, ListKind, MapKind, PatchStrategy, ScalarKind, Schemas, Type, TypeId};
+pub use builtin::builtin;
+pub use model::{Field, ListKind, MapKind, PatchStrategy, ScalarKind, Schemas, Special, Type, TypeId};

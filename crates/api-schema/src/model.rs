@@ -4,8 +4,20 @@ use std::collections::HashMap;
 
 use coracle_api_meta::{Gvk, Value};
 
+/// Kinds that every group and version has (`metav1.AddToGroupVersion`); they are kept under `v1` alone.
+const EVERYWHERE: [&str; 8] = [
+    "CreateOptions",
+    "DeleteOptions",
+    "GetOptions",
+    "ListOptions",
+    "PatchOptions",
+    "UpdateOptions",
+    "ApplyOptions",
+    "WatchEvent",
+];
+
 /// Index of a type in its [`Schemas`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub u32);
 
 /// Types that refer to each other. Built-in kinds share one; each version of a custom resource has its own.
@@ -14,6 +26,21 @@ pub struct Schemas {
     pub types: Vec<Type>,
     pub by_name: HashMap<String, TypeId>,
     pub by_gvk: HashMap<Gvk, TypeId>,
+    /// Types whose JSON or protobuf form their model does not show.
+    pub special: HashMap<TypeId, Special>,
+}
+
+/// Types with encodings of their own. All but [`Special::Wrapped`] are [`Type::Any`] in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    RawExtension,
+    FieldsV1,
+    Json,
+    SchemaOrArray,
+    SchemaOrBool,
+    SchemaOrStringArray,
+    /// A list that is a protobuf message with the items in field 1 (`ExtraValue`, `Verbs`).
+    Wrapped,
 }
 
 #[derive(Debug, Clone)]
@@ -40,7 +67,7 @@ pub struct StructType {
     pub embedded_resource: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Field {
     pub name: String,
     pub ty: TypeId,
@@ -51,7 +78,15 @@ pub struct Field {
     pub patch: PatchStrategy,
     /// Number in the protobuf message, 0 where there is none.
     pub protobuf: u32,
+    /// Numbers of the messages that the field is nested in on the wire while JSON has it inline, outermost first; 0 is none.
+    pub inlined: [u16; 2],
     pub nullable: bool,
+    /// Go leaves the field out when it is empty; without this an empty one is written.
+    pub omit_empty: bool,
+    /// Go leaves the field out when it is zero, structs included.
+    pub omit_zero: bool,
+    /// Unset and zero differ.
+    pub pointer: bool,
 }
 
 /// Source: `x-kubernetes-patch-strategy` and `x-kubernetes-patch-merge-key`.
@@ -128,7 +163,11 @@ impl Schemas {
 
     #[must_use]
     pub fn kind(&self, gvk: &Gvk) -> Option<TypeId> {
-        self.by_gvk.get(gvk).copied()
+        let everywhere = || {
+            let known = EVERYWHERE.contains(&gvk.kind.as_str());
+            known.then(|| self.by_gvk.get(&Gvk::new("", "v1", gvk.kind.clone()))).flatten()
+        };
+        self.by_gvk.get(gvk).or_else(everywhere).copied()
     }
 
     #[must_use]
