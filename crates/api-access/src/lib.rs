@@ -1,1 +1,54 @@
-//! RBAC and built-in admission decisions.
+//! Who may do what, decided from values alone: RBAC, escalation, the node authorizer.
+//!
+//! [`Rbac`] is an index of roles and bindings that answers [`Attributes`]; [`node`] says what a node's identity may reach.
+//! This crate never knows HTTP, storage or time.
+
+pub mod node;
+mod rbac;
+mod rule;
+
+pub use rbac::{Rbac, RbacObjects};
+pub use rule::{PolicyRule, covers, rules_of};
+
+use coracle_api_meta::UserInfo;
+
+/// What a request wants to do. Source: `k8s.io/apiserver/pkg/authorization/authorizer.Attributes`.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes<'a> {
+    pub user: &'a UserInfo,
+    pub verb: &'a str,
+    pub group: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// Set for requests that are about no resource, such as `/healthz`.
+    pub path: Option<&'a str>,
+}
+
+impl<'a> Attributes<'a> {
+    #[must_use]
+    pub fn resource(user: &'a UserInfo, verb: &'a str, group: &'a str, resource: &'a str) -> Self {
+        Self { user, verb, group, resource, subresource: "", namespace: "", name: "", path: None }
+    }
+
+    /// The words after `is forbidden:`. Source: `responsewriters.ForbiddenStatusError`.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        let user = &self.user.username;
+        if let Some(path) = self.path {
+            return format!("User {user:?} cannot {} path {path:?}", self.verb);
+        }
+        let resource = if self.subresource.is_empty() {
+            self.resource.to_owned()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        };
+        let scope = if self.namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {:?}", self.namespace)
+        };
+        format!("User {user:?} cannot {} resource {resource:?} in API group {:?} {scope}", self.verb, self.group)
+    }
+}
