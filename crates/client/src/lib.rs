@@ -16,7 +16,7 @@ mod watch;
 
 pub use api::{Api, DynamicApi};
 pub use client::Client;
-pub use config::{ClientConfig, Kubeconfig};
+pub use config::{ClientConfig, Kubeconfig, Named};
 pub use error::{Error, Result};
 pub use events::{EventRecorder, reference_to};
 pub use informer::{Change, Changes, Informer};

@@ -1,0 +1,155 @@
+//! Keys and certificates of a cluster.
+
+use coracle_pki::{Authority, Issued, LeafParams, TokenKey, certificate_info};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::files::{make_folder, read, write};
+use crate::{ClusterFolder, Result};
+
+const CA_VALID: SignedDuration = SignedDuration::from_hours(24 * 3650);
+const LEAF_VALID: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// Leaves are made anew at a start when they have less than this left.
+const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(24 * 120);
+
+/// Everything that components authenticate with, in PEM.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub ca_cert_pem: String,
+    pub ca_key_pem: String,
+    /// Signs service-account tokens.
+    pub service_account_key_pem: String,
+    pub apiserver: Issued,
+    /// `kubernetes-admin` in `system:masters`.
+    pub admin: Issued,
+    /// The kubelet's serving certificate.
+    pub kubelet: Issued,
+    /// With which the API server calls kubelets.
+    pub kubelet_client: Issued,
+}
+
+/// Reads the credentials of a folder; makes those that are missing, nearly over or lack one of `server_names`.
+pub fn prepare(
+    folder: &ClusterFolder,
+    node_name: &str,
+    server_names: &[String],
+    node_names: &[String],
+    now: Timestamp,
+) -> Result<Credentials> {
+    make_folder(&folder.pki(""))?;
+    let (authority, ca) = authority(folder, now)?;
+    let maker = Maker { folder, authority: &authority, now };
+    let server = |common_name, alt_names| LeafParams {
+        common_name,
+        organizations: &[],
+        alt_names,
+        client: false,
+        server: true,
+        valid_for: LEAF_VALID,
+    };
+    let client = |common_name, organizations| LeafParams {
+        common_name,
+        organizations,
+        alt_names: &[],
+        client: true,
+        server: false,
+        valid_for: LEAF_VALID,
+    };
+    let node_user = format!("system:node:{node_name}");
+    Ok(Credentials {
+        service_account_key_pem: service_account_key(folder)?,
+        apiserver: maker.leaf("apiserver", &server("kube-apiserver", server_names))?,
+        admin: maker.leaf("admin", &client("kubernetes-admin", &["system:masters"]))?,
+        kubelet: maker.leaf("kubelet", &server(&node_user, node_names))?,
+        kubelet_client: maker
+            .leaf("apiserver-kubelet-client", &client("kube-apiserver-kubelet-client", &["system:masters"]))?,
+        ca_cert_pem: ca.cert_pem,
+        ca_key_pem: ca.key_pem,
+    })
+}
+
+fn authority(folder: &ClusterFolder, now: Timestamp) -> Result<(Authority, Issued)> {
+    if let Some(issued) = pair(folder, "ca")? {
+        return Ok((Authority::load(&issued.cert_pem, &issued.key_pem)?, issued));
+    }
+    let (authority, issued) = Authority::create("kubernetes", now, CA_VALID)?;
+    keep(folder, "ca", &issued)?;
+    Ok((authority, issued))
+}
+
+fn service_account_key(folder: &ClusterFolder) -> Result<String> {
+    let path = folder.pki("sa.key");
+    if let Some(pem) = read(&path)? {
+        TokenKey::load(&pem)?;
+        return Ok(pem);
+    }
+    let pem = TokenKey::generate_pem()?;
+    write(&path, pem.as_bytes(), 0o600)?;
+    Ok(pem)
+}
+
+fn pair(folder: &ClusterFolder, name: &str) -> Result<Option<Issued>> {
+    let key = read(&folder.pki(&format!("{name}.key")))?;
+    let cert = read(&folder.pki(&format!("{name}.crt")))?;
+    Ok(key.zip(cert).map(|(key_pem, cert_pem)| Issued { cert_pem, key_pem }))
+}
+
+/// The certificate is written last: a pair that was cut off is made again.
+fn keep(folder: &ClusterFolder, name: &str, issued: &Issued) -> Result<()> {
+    write(&folder.pki(&format!("{name}.key")), issued.key_pem.as_bytes(), 0o600)?;
+    write(&folder.pki(&format!("{name}.crt")), issued.cert_pem.as_bytes(), 0o644)
+}
+
+struct Maker<'a> {
+    folder: &'a ClusterFolder,
+    authority: &'a Authority,
+    now: Timestamp,
+}
+
+impl Maker<'_> {
+    fn leaf(&self, name: &str, leaf: &LeafParams<'_>) -> Result<Issued> {
+        if let Some(issued) = pair(self.folder, name)?
+            && self.still_good(&issued, leaf)
+        {
+            return Ok(issued);
+        }
+        let issued = self.authority.issue(leaf, self.now)?;
+        keep(self.folder, name, &issued)?;
+        Ok(issued)
+    }
+
+    fn still_good(&self, issued: &Issued, leaf: &LeafParams<'_>) -> bool {
+        let Ok(info) = certificate_info(&issued.cert_pem) else { return false };
+        let covers = |name: &String| match name.parse() {
+            Ok(address) => info.ip_addresses.contains(&address),
+            Err(_) => info.dns_names.contains(name),
+        };
+        info.common_name == leaf.common_name
+            && info.not_before <= self.now
+            && info.not_after.duration_since(self.now) > RENEW_BEFORE
+            && leaf.alt_names.iter().all(covers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_until_they_must_change() {
+        let temporary = tempfile::tempdir().expect("folder");
+        let folder = ClusterFolder::new(temporary.path());
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().expect("time");
+        let names = ["localhost".to_owned()];
+        let more = ["localhost".to_owned(), "10.0.0.1".to_owned()];
+        let first = prepare(&folder, "n1", &names, &[], now).expect("credentials");
+        let second = prepare(&folder, "n1", &names, &[], now).expect("credentials");
+        assert_eq!((&first.apiserver, &first.admin), (&second.apiserver, &second.admin));
+        let third = prepare(&folder, "n1", &more, &[], now).expect("credentials");
+        assert_ne!(first.apiserver, third.apiserver);
+        assert_eq!((&first.ca_cert_pem, &first.admin), (&third.ca_cert_pem, &third.admin));
+        let years_later = now + SignedDuration::from_hours(24 * 365 * 3);
+        let fourth = prepare(&folder, "n1", &more, &[], years_later).expect("credentials");
+        assert_ne!(third.admin, fourth.admin);
+        assert_eq!(first.service_account_key_pem, fourth.service_account_key_pem);
+    }
+}

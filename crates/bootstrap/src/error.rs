@@ -1,0 +1,26 @@
+//! What preparing a cluster can fail with. Each text names the file and, where there is one, the remedy.
+
+use std::path::PathBuf;
+
+/// Result of a step.
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{verb} {}", path.display())]
+    File { verb: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("data folder {} is in use by process {pid}: stop that one first, or choose another with --data-dir", path.display())]
+    InUse { path: PathBuf, pid: String },
+    #[error("data folder {} was written by a newer Coracle (format {found}, this one knows {known}): use that version, or another --data-dir", path.display())]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("the cluster in {} has {what} {kept}, not {asked}: leave the flag out, or make a new cluster with another --data-dir (or after `coracle reset`)", path.display())]
+    Changed { path: PathBuf, what: &'static str, kept: String, asked: String },
+    #[error("{what} {value:?} is not valid: {why}")]
+    Setting { what: &'static str, value: String, why: String },
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("credentials")]
+    Pki(#[from] coracle_pki::Error),
+    #[error("{0}")]
+    Kubeconfig(String),
+}
