@@ -12,6 +12,8 @@
 mod error;
 mod host;
 mod kernel;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod recorder;
 
 pub use error::{Error, Result};

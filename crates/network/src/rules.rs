@@ -149,6 +149,58 @@ mod tests {
             host_ports: &BTreeMap::from([("sandbox".to_owned(), ports)]),
         };
         let table = Table { family: Family::Ip, name: "coracle-network".to_owned(), parts: table(&inputs) };
-        expect![[r#""#]].assert_eq(&table.to_string());
+        expect![[r#"
+            table ip coracle-network {
+            	set host-port-hairpins {
+            		type ipv4_addr . ipv4_addr;
+            		elements = {
+            			10.244.0.5 . 10.244.0.5
+            		};
+            	}
+            	map host-ports-any-ip {
+            		type inet_proto . inet_service : ipv4_addr . inet_service;
+            		elements = {
+            			tcp . 8080 : 10.244.0.5 . 80
+            		};
+            	}
+            	map host-ports-by-ip {
+            		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service;
+            		elements = {
+            			127.0.0.1 . tcp . 8081 : 10.244.0.5 . 80
+            		};
+            	}
+            	chain filter-input {
+            		type filter hook input priority 0;
+            		iifname "coracle0" ip daddr 127.0.0.0/8 ct status & dnat == 0 drop
+            	}
+            	chain filter-output {
+            		type filter hook output priority 0;
+            		oifname "coracle0" icmp type redirect drop
+            	}
+            	chain host-ports {
+            		dnat ip addr . port to ip daddr . meta l4proto . th dport map @host-ports-by-ip
+            		dnat ip addr . port to meta l4proto . th dport map @host-ports-any-ip
+            	}
+            	chain nat-output {
+            		type nat hook output priority -105;
+            		fib daddr type local jump host-ports
+            	}
+            	chain nat-postrouting {
+            		type nat hook postrouting priority 100;
+            		oifname "lo" return
+            		ip saddr . ip daddr @host-port-hairpins masquerade fully-random comment "a pod that calls its own host port"
+            		ip saddr 127.0.0.0/8 oifname "coracle0" masquerade fully-random comment "localhost to a host port or node port"
+            		ip saddr != 10.244.0.0/24 return
+            		ip daddr 10.244.0.0/24 return
+            		ip daddr 224.0.0.0/4 return
+            		ip daddr 10.244.0.0/16 return
+            		masquerade fully-random
+            	}
+            	chain nat-prerouting {
+            		type nat hook prerouting priority -105;
+            		fib daddr type local jump host-ports
+            	}
+            }
+        "#]].assert_eq(&table.to_string());
     }
 }
