@@ -19,7 +19,6 @@ pub fn builtin() -> &'static Schemas {
 }
 
 /// The Go name of the type of a field, as decoding errors print it: `v1.PullPolicy`, `[]v1.Container`.
-#[allow(dead_code)]
 pub(crate) fn go_type(owner: &str, field: &str) -> Option<String> {
     let owner = owner.strip_prefix(PREFIX)?;
     let mut lines = TABLE.lines();

@@ -5,7 +5,13 @@
 //! compiled into the same model. This crate never knows which kinds exist.
 
 mod builtin;
+pub mod decode;
 pub mod model;
+mod scalar;
+mod text;
+mod time;
+mod zero;
 
 pub use builtin::builtin;
+pub use decode::{DecodeError, Decoded, Limits, decode_json, decode_value, decode_yaml, normalise, strict_error};
 pub use model::{Field, ListKind, MapKind, PatchStrategy, ScalarKind, Schemas, Special, Type, TypeId};
