@@ -1,13 +1,16 @@
 //! Maintenance tasks of the repository.
 
+mod architecture;
 mod gen_schema;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
 #[derive(Parser)]
 enum Task {
+    /// Compares `architecture.toml` with the manifests.
+    CheckArchitecture,
     /// Writes the table of the built-in kinds (`crates/api-schema/data/builtin.txt`).
     GenSchema {
         /// Folder with the inputs; see `gen_schema` for how to fill it.
@@ -21,6 +24,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::CheckArchitecture => architecture::check(Path::new(".")),
         Task::GenSchema { inputs, out } => gen_schema::run(&inputs, &out),
     }
 }

@@ -36,7 +36,8 @@ pub fn references(pod: &Value) -> Vec<(&'static str, &str)> {
         volume_references(volume, &mut found);
         if let Some(sources) = volume.at(&["projected", "sources"]).and_then(Value::as_array) {
             for source in sources {
-                let pairs: [(&'static str, &[&str]); 2] = [("secrets", &["secret", "name"]), ("configmaps", &["configMap", "name"])];
+                let pairs: [(&'static str, &[&str]); 2] =
+                    [("secrets", &["secret", "name"]), ("configmaps", &["configMap", "name"])];
                 for (resource, path) in pairs {
                     if name_at(source, path) {
                         found.push((resource, source.str_at(path)));
@@ -93,7 +94,9 @@ pub fn allows_always(attributes: &Attributes<'_>) -> bool {
     let Some(node) = node_name(attributes.user) else { return false };
     match (attributes.group, attributes.resource) {
         _ if attributes.path.is_some() => false,
-        ("", "services") | ("node.k8s.io", "runtimeclasses") | ("storage.k8s.io", "csidrivers" | "volumeattachments") => read,
+        ("", "services")
+        | ("node.k8s.io", "runtimeclasses")
+        | ("storage.k8s.io", "csidrivers" | "volumeattachments") => read,
         ("", "nodes") => {
             let own = attributes.name == node || attributes.name.is_empty();
             read || (own && matches!(verb, "create" | "update" | "patch") && matches!(subresource, "" | "status"))
@@ -134,7 +137,13 @@ mod tests {
                 {"persistentVolumeClaim": {"claimName": "p"}}]}});
         assert_eq!(
             references(&pod),
-            [("serviceaccounts", "sa"), ("configmaps", "c1"), ("secrets", "s1"), ("configmaps", "kube-root-ca.crt"), ("persistentvolumeclaims", "p")]
+            [
+                ("serviceaccounts", "sa"),
+                ("configmaps", "c1"),
+                ("secrets", "s1"),
+                ("configmaps", "kube-root-ca.crt"),
+                ("persistentvolumeclaims", "p")
+            ]
         );
     }
 
@@ -142,7 +151,11 @@ mod tests {
     fn nodes_keep_to_themselves() {
         let user = UserInfo::authenticated("system:node:a", &["system:nodes"]);
         let ask = |verb, resource, name| {
-            allows_always(&Attributes { name, subresource: "status", ..Attributes::resource(&user, verb, "", resource) })
+            allows_always(&Attributes {
+                name,
+                subresource: "status",
+                ..Attributes::resource(&user, verb, "", resource)
+            })
         };
         assert!(ask("patch", "nodes", "a") && !ask("patch", "nodes", "b") && ask("patch", "pods", "x"));
         assert!(!ask("get", "secrets", "x"));

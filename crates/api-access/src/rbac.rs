@@ -141,12 +141,10 @@ mod tests {
 
     fn rbac() -> Rbac {
         Rbac::new(&RbacObjects {
-            cluster_roles: vec![
-                json!({"metadata": {"name": "view"}, "rules": [
+            cluster_roles: vec![json!({"metadata": {"name": "view"}, "rules": [
                     {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
                     {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*"]},
-                    {"verbs": ["update"], "apiGroups": [""], "resources": ["*/scale"], "resourceNames": ["a"]}]}),
-            ],
+                    {"verbs": ["update"], "apiGroups": [""], "resources": ["*/scale"], "resourceNames": ["a"]}]})],
             cluster_role_bindings: vec![json!({"metadata": {"name": "b"},
                 "subjects": [{"kind": "Group", "name": "viewers"}], "roleRef": {"kind": "ClusterRole", "name": "view"}})],
             role_bindings: vec![json!({"metadata": {"name": "b", "namespace": "n"},
@@ -161,13 +159,16 @@ mod tests {
         let viewer = UserInfo::authenticated("v", &["viewers"]);
         let account = UserInfo::service_account("n", "sa", "");
         let ask = |user: &UserInfo, verb: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-            let attributes = Attributes { subresource, namespace, name, ..Attributes::resource(user, verb, "", resource) };
+            let attributes =
+                Attributes { subresource, namespace, name, ..Attributes::resource(user, verb, "", resource) };
             rbac.allows(&attributes).is_some()
         };
         assert!(ask(&viewer, "get", "pods", "", "x", "p") && ask(&viewer, "list", "pods", "log", "", ""));
         assert!(ask(&account, "get", "pods", "", "n", "p") && !ask(&account, "get", "pods", "", "x", "p"));
         assert!(!ask(&viewer, "get", "pods", "exec", "x", "p") && !ask(&viewer, "delete", "pods", "", "x", "p"));
-        assert!(ask(&viewer, "update", "things", "scale", "", "a") && !ask(&viewer, "update", "things", "scale", "", "b"));
+        assert!(
+            ask(&viewer, "update", "things", "scale", "", "a") && !ask(&viewer, "update", "things", "scale", "", "b")
+        );
         let path = |path| Attributes { path: Some(path), ..Attributes::resource(&viewer, "get", "", "") };
         assert!(rbac.allows(&path("/api/v1")).is_some() && rbac.allows(&path("/metrics")).is_none());
     }

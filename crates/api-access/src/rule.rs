@@ -79,16 +79,13 @@ impl PolicyRule {
         for verb in &self.verbs {
             for group in &self.api_groups {
                 for resource in &self.resources {
-                    let base = Self {
-                        verbs: one(verb),
-                        api_groups: one(group),
-                        resources: one(resource),
-                        ..Self::default()
-                    };
+                    let base =
+                        Self { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Self::default() };
                     if self.resource_names.is_empty() {
                         atoms.push(base);
                     } else {
-                        let named = self.resource_names.iter().map(|name| Self { resource_names: one(name), ..base.clone() });
+                        let named =
+                            self.resource_names.iter().map(|name| Self { resource_names: one(name), ..base.clone() });
                         atoms.extend(named);
                     }
                 }
