@@ -14,6 +14,7 @@ pub mod user;
 
 pub use field::{FieldError, FieldErrorKind, FieldPath};
 pub use ids::{GroupVersion, Gvk, Gvr, ObjectKey};
+pub use object::ObjectExt;
 pub use quantity::Quantity;
 pub use selector::{FieldSelector, LabelSelector};
 pub use status::{Cause, Status, StatusDetails, reason};

@@ -16,6 +16,11 @@ fn too_long(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
+/// DNS names are counted in characters.
+fn too_many_characters(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
 fn edge(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
@@ -38,10 +43,11 @@ fn mixed_name(text: &str) -> bool {
 pub fn is_dns1123_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > DNS1123_LABEL_BYTES_MAX {
-        errors.push(too_long(DNS1123_LABEL_BYTES_MAX));
+        errors.push(too_many_characters(DNS1123_LABEL_BYTES_MAX));
     }
     if !lower_label(text) {
-        errors.push(DNS1123_LABEL.to_owned());
+        let dotted = text.split('.').all(lower_label);
+        errors.push(if dotted { "must not contain dots".to_owned() } else { DNS1123_LABEL.to_owned() });
     }
     errors
 }
@@ -50,7 +56,7 @@ pub fn is_dns1123_label(text: &str) -> Vec<String> {
 pub fn is_dns1123_subdomain(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > DNS1123_SUBDOMAIN_BYTES_MAX {
-        errors.push(too_long(DNS1123_SUBDOMAIN_BYTES_MAX));
+        errors.push(too_many_characters(DNS1123_SUBDOMAIN_BYTES_MAX));
     }
     if !text.split('.').all(lower_label) {
         errors.push(DNS1123_SUBDOMAIN.to_owned());
@@ -62,7 +68,7 @@ pub fn is_dns1123_subdomain(text: &str) -> Vec<String> {
 pub fn is_dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > DNS1123_LABEL_BYTES_MAX {
-        errors.push(too_long(DNS1123_LABEL_BYTES_MAX));
+        errors.push(too_many_characters(DNS1123_LABEL_BYTES_MAX));
     }
     if !lower_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
         errors.push(DNS1035_LABEL.to_owned());

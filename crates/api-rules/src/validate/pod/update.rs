@@ -1,0 +1,9 @@
+//! Rules.
+
+#![allow(unused)]
+use crate::at::{At, Errors};
+use coracle_api_meta::Value;
+pub fn update(_: &At<'_>, _: &At<'_>, _: &mut Errors) {}
+pub fn status(_: &At<'_>, _: &At<'_>, _: &mut Errors) {}
+pub fn ephemeral_containers(_: &At<'_>, _: &At<'_>, _: &mut Errors) {}
+pub fn resize(_: &At<'_>, _: &At<'_>, _: &mut Errors) {}
