@@ -23,4 +23,11 @@ pub enum Error {
     Pki(#[from] coracle_pki::Error),
     #[error("{0}")]
     Kubeconfig(String),
+    #[error("there is no cluster in {}: name its folder with --data-dir, or make one with `coracle up`", .0.display())]
+    NoCluster(PathBuf),
+    #[error("cannot talk to the cluster in {}: {why}", path.display())]
+    Control { path: PathBuf, why: String },
+    /// The running cluster's own words.
+    #[error("{0}")]
+    Refused(String),
 }

@@ -1,13 +1,13 @@
 //! The user's kubeconfig: adding a context for a cluster and taking it away again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use coracle_client::Kubeconfig;
 use serde_json::{Map, Value, json};
 
 use crate::files::{read, write};
-use crate::{Error, Result};
+use crate::{ClusterFolder, Error, Result};
 
 /// What a context needs.
 #[derive(Debug, Clone)]
@@ -65,6 +65,23 @@ pub fn remove_from_kubeconfig(path: &Path, name: &str) -> Result<bool> {
     }
     save(path, &config)?;
     Ok(true)
+}
+
+/// Notes in the cluster's folder that `path` holds its context, so that a reset can take it out.
+pub fn remember_kubeconfig(folder: &ClusterFolder, path: &Path) -> Result<()> {
+    let mut known = remembered_kubeconfigs(folder)?;
+    if known.iter().any(|other| other == path) {
+        return Ok(());
+    }
+    known.push(path.to_owned());
+    let text = serde_json::to_vec(&known).expect("paths are plain data");
+    write(&folder.root().join("kubeconfigs.json"), &text, 0o600)
+}
+
+/// What [`remember_kubeconfig`] noted.
+pub fn remembered_kubeconfigs(folder: &ClusterFolder) -> Result<Vec<PathBuf>> {
+    let text = read(&folder.root().join("kubeconfigs.json"))?.unwrap_or_default();
+    Ok(serde_json::from_str(&text).unwrap_or_default())
 }
 
 fn load(path: &Path) -> Result<Option<Kubeconfig>> {

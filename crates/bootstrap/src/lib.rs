@@ -4,6 +4,7 @@
 //! a list of idempotent steps, each written by rename, so that a start that was cut off is simply done again.
 //! This crate starts nothing.
 
+pub mod control;
 mod credentials;
 mod error;
 mod files;
@@ -14,5 +15,5 @@ mod settings;
 pub use credentials::{Credentials, prepare};
 pub use error::{Error, Result};
 pub use folder::{ClusterFolder, FolderLock};
-pub use kubeconfig::{Access, merge_kubeconfig, remove_from_kubeconfig};
-pub use settings::{Asked, ClusterSettings, FORMAT_VERSION, settle};
+pub use kubeconfig::{Access, merge_kubeconfig, remember_kubeconfig, remembered_kubeconfigs, remove_from_kubeconfig};
+pub use settings::{Asked, ClusterSettings, FORMAT_VERSION, kept_settings, settle};

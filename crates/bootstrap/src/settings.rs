@@ -49,6 +49,13 @@ pub fn settle(folder: &ClusterFolder, asked: &Asked<'_>, fresh: ClusterSettings)
     Ok(settings)
 }
 
+/// The settings of a cluster that exists.
+pub fn kept_settings(folder: &ClusterFolder) -> Result<ClusterSettings> {
+    let path = folder.settings();
+    let text = read(&path)?.ok_or_else(|| Error::NoCluster(folder.root().to_owned()))?;
+    parse(&path, &text)
+}
+
 fn parse(path: &Path, text: &str) -> Result<ClusterSettings> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
