@@ -143,7 +143,9 @@ impl<K> Changes<K> {
         }
     }
 
-    fn take(&self) -> Vec<Change<K>> {
+    /// Takes the changes that are there, without waiting.
+    #[must_use]
+    pub fn take(&self) -> Vec<Change<K>> {
         let mut pending = locked(&self.mailbox.pending);
         let order = std::mem::take(&mut pending.order);
         let mut changes = std::mem::take(&mut pending.changes);

@@ -39,7 +39,7 @@ pub trait HostNet: Send + Sync + 'static {
     async fn apply(&self, family: Family, table: &str, changes: &[Change]) -> Result<()>;
     /// Whether the table is there.
     async fn has_table(&self, family: Family, table: &str) -> Result<bool>;
-    /// UDP flows that connection tracking has translated to another destination.
+    /// The UDP flows that connection tracking knows.
     async fn udp_flows(&self, family: Family) -> Result<Vec<UdpFlow>>;
     /// Forgets UDP flows, so that their next packet is translated anew. Returns how many were there.
     async fn delete_udp_flows(&self, flows: &[UdpFlow]) -> Result<usize>;
@@ -77,12 +77,12 @@ pub struct Port {
     pub name: String,
 }
 
-/// One translated UDP flow.
+/// One UDP flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UdpFlow {
     pub source: SocketAddr,
     /// Where the client sent its packets.
     pub destination: SocketAddr,
-    /// Where they went.
+    /// Where they went: the same, unless they were translated.
     pub translated: SocketAddr,
 }

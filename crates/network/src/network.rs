@@ -111,9 +111,15 @@ impl Network {
             };
             journal.set(&*self.host, dir, key, "1").await?;
         }
-        // Of the bridge alone, and gone with it: what is sent to 127.0.0.1 may be translated to a pod.
-        let key = format!("net/ipv4/conf/{}/route_localnet", self.config.bridge);
-        Ok(self.host.set_sysctl(&key, "1").await?)
+        // Pods are not to be told that they could reach each other without us; and whoever was just told so gets no
+        // "port unreachable" for a while. Either of the two alone would turn it on; other interfaces keep their own.
+        journal.set(&*self.host, dir, "net/ipv4/conf/all/send_redirects", "0").await?;
+        // Of the bridge alone, and gone with it; what is sent to 127.0.0.1 may be translated to a pod.
+        for (name, value) in [("send_redirects", "0"), ("route_localnet", "1")] {
+            let key = format!("net/ipv4/conf/{}/{name}", self.config.bridge);
+            self.host.set_sysctl(&key, value).await?;
+        }
+        Ok(())
     }
 
     fn wanted_table(&self, family: Family) -> Parts {

@@ -40,7 +40,6 @@ pub(crate) fn table(inputs: &Inputs<'_>) -> Parts {
     let postrouting = ChainHook::nat(Hook::Postrouting, PRIORITY_SOURCE_NAT);
     parts.base_chain("nat-postrouting", postrouting, masquerade(inputs, family));
     parts.base_chain("filter-input", ChainHook::filter(Hook::Input, PRIORITY_FILTER), guard_loopback(inputs, family));
-    parts.base_chain("filter-output", ChainHook::filter(Hook::Output, PRIORITY_FILTER), no_redirects(inputs, family));
     parts
 }
 
@@ -108,15 +107,6 @@ fn guard_loopback(inputs: &Inputs<'_>, family: Family) -> Vec<Rule> {
     vec![Rule::new(vec![from_pods, to_loopback, Expr::CtDnat { not: true }, Expr::drop()])]
 }
 
-/// Pods are not to be told that they could reach each other without us.
-fn no_redirects(inputs: &Inputs<'_>, family: Family) -> Vec<Rule> {
-    let to_pods = Expr::OutInterface { name: inputs.bridge.to_owned(), not: false };
-    match family {
-        Family::Ip => vec![Rule::new(vec![to_pods, Expr::IcmpRedirect, Expr::drop()])],
-        Family::Ip6 => Vec::new(),
-    }
-}
-
 fn loopback(family: Family) -> IpNet {
     match family {
         Family::Ip => Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
@@ -172,10 +162,6 @@ mod tests {
             	chain filter-input {
             		type filter hook input priority 0;
             		iifname "coracle0" ip daddr 127.0.0.0/8 ct status & dnat == 0 drop
-            	}
-            	chain filter-output {
-            		type filter hook output priority 0;
-            		oifname "coracle0" icmp type redirect drop
             	}
             	chain host-ports {
             		dnat ip addr . port to ip daddr . meta l4proto . th dport map @host-ports-by-ip

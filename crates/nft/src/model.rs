@@ -98,8 +98,6 @@ pub enum Expr {
     SourceLocal { not: bool },
     /// `fib daddr type local`, or `!=`.
     DestinationLocal { not: bool },
-    /// `icmp type redirect`.
-    IcmpRedirect,
     /// `ct state new`.
     CtNew,
     /// `ct state invalid`.

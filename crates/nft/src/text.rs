@@ -102,7 +102,6 @@ fn expr_text(family: Family, expr: &Expr) -> String {
         Expr::DestinationPort(port) => format!("th dport {port}"),
         Expr::SourceLocal { not } => format!("fib saddr type {}local", ne(*not)),
         Expr::DestinationLocal { not } => format!("fib daddr type {}local", ne(*not)),
-        Expr::IcmpRedirect => "icmp type redirect".to_owned(),
         Expr::CtNew => "ct state new".to_owned(),
         Expr::CtInvalid => "ct state invalid".to_owned(),
         Expr::CtDnat { not: false } => "ct status dnat".to_owned(),

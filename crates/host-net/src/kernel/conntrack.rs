@@ -20,7 +20,7 @@ pub(super) async fn udp_flows(connection: &Connection<Netfilter>, family: Family
     };
     let filter = ConntrackFilter::new().family(family).proto(IpProtocol::Udp);
     let entries = connection.get_conntrack_matching(&filter).await.context(|| "list UDP flows".to_owned())?;
-    Ok(entries.iter().filter_map(flow).filter(|flow| flow.destination != flow.translated).collect())
+    Ok(entries.iter().filter_map(flow).collect())
 }
 
 fn flow(entry: &ConntrackEntry) -> Option<UdpFlow> {

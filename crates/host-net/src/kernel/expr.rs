@@ -34,9 +34,6 @@ const WORDS: [Register; 16] = [
 const R1: Register = Register::Reg32_00;
 /// `IFNAMSIZ`.
 const INTERFACE_NAME_BYTES: usize = 16;
-const PROTOCOL_ICMP: u8 = 1;
-/// `ICMP_REDIRECT`.
-const ICMP_REDIRECT: u8 = 5;
 /// `RTN_LOCAL`.
 const ROUTE_LOCAL: u32 = 2;
 /// `NF_CT_STATE_BIT` of an invalid and of a new connection.
@@ -75,12 +72,6 @@ fn lower_one(family: Family, expr: &Expr, anonymous_map: u32, out: &mut Vec<nl::
         }
         Expr::SourceLocal { not } => local(FibFlags::SADDR, *not, out),
         Expr::DestinationLocal { not } => local(FibFlags::DADDR, *not, out),
-        Expr::IcmpRedirect => {
-            out.push(nl::Expr::Meta { dreg: R1, key: MetaKey::L4Proto });
-            out.push(equal(vec![PROTOCOL_ICMP], false));
-            out.push(nl::Expr::Payload { dreg: R1, base: PayloadBase::Transport, offset: 0, len: 1 });
-            out.push(equal(vec![ICMP_REDIRECT], false));
-        }
         Expr::CtNew => ct_bits(CtKey::State, CT_STATE_NEW, false, out),
         Expr::CtInvalid => ct_bits(CtKey::State, CT_STATE_INVALID, false, out),
         Expr::CtDnat { not } => ct_bits(CtKey::Status, CT_STATUS_DNAT, *not, out),

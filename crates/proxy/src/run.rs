@@ -1,0 +1,156 @@
+//! Follows the API and keeps the rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api_types::k8s_openapi::api::core::v1::{Node, Service};
+use coracle_api_types::k8s_openapi::api::discovery::v1::EndpointSlice;
+use coracle_client::{Api, Change, Changes, Client, Informer, ListParams};
+use coracle_host_net::{HostNet, Kernel};
+use coracle_nft::{Change as TableChange, Family};
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Servers;
+use crate::rules::Rules;
+use crate::{Config, Error};
+
+/// How soon a failed transaction is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often the table is looked for: other programs flush the whole ruleset when they restart.
+const REPAIR_EVERY: Duration = Duration::from_secs(30);
+
+/// Source: `LabelTopologyZone`.
+const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Keeps the rules of the namespace that it is called in, until `stop`. They stay when it ends.
+pub async fn run(config: Config, client: Client, stop: CancellationToken) -> Result<(), Error> {
+    run_on(config, client, Arc::new(Kernel::new()?), stop).await
+}
+
+/// The same on a host of the caller's.
+pub async fn run_on(
+    config: Config,
+    client: Client,
+    host: Arc<dyn HostNet>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let follow = Follow::start(&config, &client, &stop);
+    let rules = Rules::new(&config, host);
+    stop.run_until_cancelled(follow.keep(rules)).await;
+    Ok(())
+}
+
+/// Removes the tables.
+pub async fn reset(config: &Config, host: &dyn HostNet) -> Result<(), Error> {
+    for family in [Family::Ip, Family::Ip6] {
+        host.apply(family, &config.table, &[TableChange::DeleteTable]).await?;
+    }
+    Ok(())
+}
+
+struct Follow {
+    node_name: String,
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    nodes: Informer<Node>,
+}
+
+enum Event {
+    Services(Vec<Change<Service>>),
+    Slices(Vec<Change<EndpointSlice>>),
+    Nodes,
+    Retry,
+    Repair,
+}
+
+impl Follow {
+    fn start(config: &Config, client: &Client, stop: &CancellationToken) -> Follow {
+        let no_other_proxy = ListParams::default().labels("!service.kubernetes.io/service-proxy-name");
+        let not_headless = ListParams::default().labels("!service.kubernetes.io/headless");
+        let own_node = ListParams::default().fields(&format!("metadata.name={}", config.node_name));
+        Follow {
+            node_name: config.node_name.clone(),
+            services: Informer::start(Api::all(client), no_other_proxy, stop.clone()),
+            slices: Informer::start(Api::all(client), not_headless, stop.clone()),
+            nodes: Informer::start(Api::all(client), own_node, stop.clone()),
+        }
+    }
+
+    async fn keep(self, mut rules: Rules) {
+        self.services.wait_synced().await;
+        self.slices.wait_synced().await;
+        let mut services = self.services.subscribe();
+        let mut slices = self.slices.subscribe();
+        let mut nodes = self.nodes.subscribe();
+        let mut servers = Servers::default();
+        let mut repair = tokio::time::interval(REPAIR_EVERY);
+        // The first tick is at once: it installs the table even when there is not one Service.
+        let mut failed = false;
+        loop {
+            let event = next(&mut services, &mut slices, &mut nodes, &mut repair, failed).await;
+            let synced = match event {
+                Event::Repair => {
+                    self.take_waiting(&mut rules, &mut services, &mut slices);
+                    rules.repair().await
+                }
+                Event::Services(changes) => {
+                    set_services(&mut rules, changes);
+                    rules.sync().await
+                }
+                Event::Slices(changes) => {
+                    set_slices(&mut rules, &changes);
+                    rules.sync().await
+                }
+                Event::Nodes => {
+                    rules.set_zone(self.zone());
+                    rules.sync().await
+                }
+                Event::Retry => rules.sync().await,
+            };
+            if let Err(error) = &synced {
+                tracing::error!(%error, "the Service rules are not up to date");
+            }
+            failed = synced.is_err();
+            servers.set(rules.health_checks()).await;
+        }
+    }
+
+    /// What is there already, so that the first table is whole.
+    fn take_waiting(&self, rules: &mut Rules, services: &mut Changes<Service>, slices: &mut Changes<EndpointSlice>) {
+        set_services(rules, services.take());
+        set_slices(rules, &slices.take());
+    }
+
+    fn zone(&self) -> Option<String> {
+        self.nodes.get("", &self.node_name)?.metadata.labels.as_ref()?.get(LABEL_ZONE).cloned()
+    }
+}
+
+async fn next(
+    services: &mut Changes<Service>,
+    slices: &mut Changes<EndpointSlice>,
+    nodes: &mut Changes<Node>,
+    repair: &mut tokio::time::Interval,
+    failed: bool,
+) -> Event {
+    tokio::select! {
+        biased;
+        _ = repair.tick() => Event::Repair,
+        changes = services.next() => Event::Services(changes),
+        changes = slices.next() => Event::Slices(changes),
+        _ = nodes.next() => Event::Nodes,
+        () = tokio::time::sleep(RETRY_AFTER), if failed => Event::Retry,
+    }
+}
+
+fn set_services(rules: &mut Rules, changes: Vec<Change<Service>>) {
+    for change in changes {
+        rules.set_service(&change.key.namespace, &change.key.name, change.new);
+    }
+}
+
+fn set_slices(rules: &mut Rules, changes: &[Change<EndpointSlice>]) {
+    for change in changes {
+        rules.set_slice(change.old.as_deref(), change.new.as_ref());
+    }
+}
