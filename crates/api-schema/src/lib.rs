@@ -7,6 +7,7 @@
 mod builtin;
 pub mod decode;
 pub mod model;
+pub mod openapi;
 pub mod proto;
 mod scalar;
 mod text;
