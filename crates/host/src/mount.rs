@@ -199,6 +199,36 @@ fn mount_setattr(tree: impl AsFd, attr: &libc::mount_attr, recursive: bool) -> s
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// A detached mount of a new file system of type `fs_type`. An option without a value is a flag.
+pub fn filesystem(fs_type: &str, options: &[(&str, &str)], attributes: NewAttributes) -> Result<OwnedFd> {
+    let what = || format!("mount {fs_type}");
+    let context = fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC).context(what)?;
+    fsconfig_set_string(&context, "source", fs_type).context(what)?;
+    for (name, value) in options {
+        let result = match *value {
+            "" => rustix::mount::fsconfig_set_flag(&context, *name),
+            value => fsconfig_set_string(&context, *name, value),
+        };
+        result.context(|| format!("mount {fs_type} with {name}={value}"))?;
+    }
+    fsconfig_create(&context).context(what)?;
+    let mut flags = MountAttrFlags::empty();
+    flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, attributes.readonly);
+    flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, attributes.nosuid);
+    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, attributes.nodev);
+    flags.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, attributes.noexec);
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context(what)
+}
+
+/// Attributes of a new mount.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewAttributes {
+    pub readonly: bool,
+    pub nosuid: bool,
+    pub nodev: bool,
+    pub noexec: bool,
+}
+
 /// Where the changes of an overlay go.
 #[derive(Debug, Clone, Copy)]
 pub struct OverlayUpper<'a> {

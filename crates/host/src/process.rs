@@ -267,6 +267,46 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
+/// Sets the host name of the UTS namespace.
+pub fn set_hostname(name: &str) -> Result<()> {
+    nix::unistd::sethostname(name).context(|| format!("set the host name {name}"))
+}
+
+/// Goes to a folder.
+pub fn change_dir(path: &Path) -> Result<()> {
+    rustix::process::chdir(path).context(|| format!("chdir to {}", path.display()))
+}
+
+/// Names the process for tools that list processes; cut to 15 bytes.
+pub fn set_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        rustix::thread::set_name(&name).ok();
+    }
+}
+
+/// Waits for signals and reaps children for ever: the first process of a pid namespace that others share.
+pub fn pause_and_reap() -> ! {
+    loop {
+        // SAFETY: pause(2) and waitpid(2) with no place for a status touch no memory.
+        unsafe {
+            if libc::waitpid(-1, std::ptr::null_mut(), 0) < 0 {
+                libc::pause();
+            }
+        }
+    }
+}
+
+/// A descriptor that becomes readable when a child changes its state. Blocks SIGCHLD for the calling thread.
+pub fn child_signals() -> Result<nix::sys::signalfd::SignalFd> {
+    use nix::sys::signal::{SigSet, Signal};
+    let what = || "watch children".to_owned();
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGCHLD);
+    set.thread_block().context(what)?;
+    let flags = nix::sys::signalfd::SfdFlags::SFD_CLOEXEC | nix::sys::signalfd::SfdFlags::SFD_NONBLOCK;
+    nix::sys::signalfd::SignalFd::with_flags(&set, flags).context(what)
+}
+
 /// Leads a new session and process group.
 pub fn new_session() -> Result<()> {
     rustix::process::setsid().map(drop).context(|| "start a session".to_owned())

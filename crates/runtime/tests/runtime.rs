@@ -1,0 +1,74 @@
+//! The runtime for real: pods and containers of a busybox image, through the CRI traits.
+
+mod support;
+
+use std::time::Duration;
+
+use coracle_cri::{ContainerState, RuntimeService, SandboxState};
+use support::Bench;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_run_log_and_exit() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("run").await;
+    let id = bench.start(&pod, "main", "echo hello; echo oops >&2; printf partial; exit 3").await;
+    let status = bench.wait_exited(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str(), status.signal), (3, "Error", 0));
+    assert!(status.started_at > 0 && status.finished_at >= status.started_at);
+    assert_eq!(bench.log(&pod, "main"), "stdout F hello\nstderr F oops\nstdout P partial\n");
+    let id = bench.start(&pod, "ok", "true").await;
+    let status = bench.wait_exited(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (0, "Completed"));
+    bench.runtime.remove_container(&id).await.unwrap();
+    bench.runtime.remove_container(&id).await.unwrap();
+    assert!(bench.runtime.container_status(&id).await.is_err());
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_are_stopped_and_pods_removed() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("stop").await;
+    let polite = bench.start(&pod, "polite", "trap 'exit 7' TERM; while true; do sleep 0.01; done").await;
+    let stubborn = bench.start(&pod, "stubborn", "trap '' TERM; while true; do sleep 0.01; done").await;
+    assert_eq!(bench.status(&polite).await.state, ContainerState::Running);
+    bench.wait_until_traps(&polite).await;
+    bench.wait_until_traps(&stubborn).await;
+    bench.runtime.stop_container(&polite, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(bench.status(&polite).await.exit_code, 7);
+    bench.runtime.stop_container(&stubborn, Duration::from_millis(200)).await.unwrap();
+    let status = bench.status(&stubborn).await;
+    assert_eq!((status.exit_code, status.signal, status.reason.as_str()), (137, 9, "Error"));
+    bench.runtime.stop_pod_sandbox(&pod.id).await.unwrap();
+    bench.runtime.stop_pod_sandbox(&pod.id).await.unwrap();
+    assert_eq!(bench.runtime.pod_sandbox_status(&pod.id).await.unwrap().state, SandboxState::NotReady);
+    bench.runtime.remove_pod_sandbox(&pod.id).await.unwrap();
+    bench.runtime.remove_pod_sandbox(&pod.id).await.unwrap();
+    assert!(bench.runtime.list_containers().await.unwrap().is_empty());
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_started_says_why() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("fail").await;
+    let cases = [
+        ("nope", r#"exec: "nope": executable file not found in $PATH"#),
+        ("/nope", r#"exec: "/nope": stat /nope: no such file or directory"#),
+        ("/etc/passwd", r#"exec: "/etc/passwd": permission denied"#),
+        ("/etc", r#"exec: "/etc": is a directory"#),
+    ];
+    for (command, expected) in cases {
+        let mut config = bench.config("bad", "");
+        config.command = vec![command.into()];
+        config.args = vec![];
+        let id = bench.runtime.create_container(&pod.id, &config, &pod.config).await.unwrap();
+        let error = bench.runtime.start_container(&id).await.unwrap_err().to_string();
+        assert!(error.ends_with(expected), "{error}");
+        let status = bench.wait_exited(&id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (128, "StartError"));
+        assert!(status.message.ends_with(expected), "{}", status.message);
+        bench.runtime.remove_container(&id).await.unwrap();
+    }
+    bench.end().await;
+}
