@@ -28,6 +28,8 @@ impl<K> Clone for Informer<K> {
 
 struct Shared<K> {
     state: Mutex<State<K>>,
+    /// The resource version up to which the cache follows the server.
+    version: watch::Sender<u64>,
 }
 
 struct State<K> {
@@ -68,7 +70,8 @@ impl<K: Object> Informer<K> {
     /// Begins to follow `api`; selectors of `params` are kept on every call.
     #[must_use]
     pub fn start(api: Api<K>, params: ListParams, stop: CancellationToken) -> Self {
-        let shared = Arc::new(Shared { state: Mutex::new(State { objects: HashMap::new(), subscribers: Vec::new() }) });
+        let state = Mutex::new(State { objects: HashMap::new(), subscribers: Vec::new() });
+        let shared = Arc::new(Shared { state, version: watch::Sender::new(0) });
         let (sender, synced) = watch::channel(false);
         let reflector = Reflector { api, params, shared: shared.clone(), synced: sender };
         tokio::spawn(stop.run_until_cancelled_owned(reflector.run()));
@@ -84,6 +87,13 @@ impl<K: Object> Informer<K> {
     #[must_use]
     pub fn is_synced(&self) -> bool {
         *self.synced.borrow()
+    }
+
+    /// The resource version up to which the cache follows the server; changes after each event. Lets a writer wait
+    /// until it reads its own writes.
+    #[must_use]
+    pub fn version(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
     }
 
     #[must_use]
@@ -188,6 +198,11 @@ impl<K: Object> Shared<K> {
         });
     }
 
+    fn reached(&self, version: &str) {
+        let version: u64 = version.parse().unwrap_or_default();
+        self.version.send_modify(|reached| *reached = version.max(*reached));
+    }
+
     /// Makes the cache equal to a list.
     fn replace(&self, items: Vec<K>) {
         let fresh: HashMap<ObjectKey, Arc<K>> =
@@ -244,6 +259,7 @@ impl<K: Object> Reflector<K> {
         let list = self.api.list(&self.params).await?;
         let mut version = list.resource_version;
         self.shared.replace(list.items);
+        self.shared.reached(&version);
         self.synced.send_replace(true);
         loop {
             let params = ListParams { resource_version: version.clone(), ..self.params.clone() };
@@ -283,6 +299,7 @@ impl<K: Object> Reflector<K> {
             WatchEvent::Deleted(_) => self.shared.set(key_of(&object), None),
             WatchEvent::Bookmark(_) => {}
         }
+        self.shared.reached(&version);
         Ok(version)
     }
 }
