@@ -275,11 +275,7 @@ fn reference(about: &ObjectRef) -> ObjectReference {
     }
 }
 
-fn finish(
-    verb: &'static str,
-    gvr: &Gvr,
-    answer: coracle_client::Result<Bytes>,
-) -> Result<Option<(Gvr, u64)>, Failure> {
+fn finish(verb: &'static str, gvr: &Gvr, answer: coracle_client::Result<Bytes>) -> Result<Option<(Gvr, u64)>, Failure> {
     let bytes = answer.map_err(|error| Failure::new(verb, &gvr.resource, &error))?;
     let version = written(&bytes).resource_version.parse().ok();
     Ok(version.map(|version| (gvr.clone(), version)))

@@ -64,7 +64,6 @@ pub fn adopt<K: Object>(object: &K, owner: &OwnerReference) -> Action {
 
 /// The patch that takes an owner reference away, guarded by the object's uid.
 pub fn release<K: Object>(object: &K, owner_uid: &str) -> Action {
-    let patch =
-        json!({"metadata": {"uid": object.uid(), "ownerReferences": [{"$patch": "delete", "uid": owner_uid}]}});
+    let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": [{"$patch": "delete", "uid": owner_uid}]}});
     Action::strategic(object, "", patch)
 }
