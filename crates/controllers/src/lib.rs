@@ -1,1 +1,71 @@
-//! Drives the controllers.
+//! Drives the controllers, all in one process.
+//!
+//! [`start`] begins to follow every kind that a controller reads, once for all of them ([`Informers`]), and runs each
+//! controller over its own queue. Controllers meet in objects only. What they decide is in `plan-controllers`; this crate
+//! builds their views, carries their plans out, and keeps what cannot be decided from one view (discovery, the graph of
+//! owners). Nothing polls. It never reads flags, files or the environment.
+
+mod discovery;
+mod endpoints;
+mod informers;
+mod namespaces;
+mod workloads;
+
+use std::sync::Arc;
+
+use coracle_client::Client;
+use coracle_driver::{Caches, Hands, Queue, Reconcile, run};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use informers::Informers;
+
+/// How the controllers are run.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// PEM of the CA that clients in pods trust the API server by.
+    pub root_ca_pem: String,
+}
+
+/// Runs every controller until `stop`. The handle ends when everything under way is done.
+pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let context = Context::new(config, client, stop);
+        if context.stop.run_until_cancelled(context.informers.wait_synced()).await.is_some() {
+            workloads::start(&context);
+            endpoints::start(&context);
+            namespaces::start(&context);
+        }
+        context.tasks.close();
+        context.tasks.wait().await;
+    })
+}
+
+/// What controllers share.
+pub(crate) struct Context {
+    config: Config,
+    client: Client,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    informers: Informers,
+    caches: Arc<Caches>,
+}
+
+impl Context {
+    fn new(config: Config, client: Client, stop: CancellationToken) -> Self {
+        let informers = Informers::new(&client, &stop);
+        let caches = Arc::new(informers.caches());
+        Self { config, client, stop, tasks: TaskTracker::new(), informers, caches }
+    }
+
+    /// Hands of a controller; `component` is the source of its events.
+    fn hands(&self, component: &str) -> Hands {
+        Hands::new(&self.client, component, self.caches.clone())
+    }
+
+    /// Runs a controller over its queue.
+    fn spawn<R: Reconcile>(&self, reconciler: R, queue: &Queue<R::Key>, workers: usize) {
+        self.tasks.spawn(run(reconciler, queue.clone(), workers, self.stop.clone()));
+    }
+}

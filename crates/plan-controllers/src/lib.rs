@@ -1,1 +1,15 @@
 //! One decider per controller.
+//!
+//! Each module has a `View` (what is known about one key) and `plan(view, now)`, which answers with the calls that bring
+//! the world nearer to what is wanted. Deciders may answer with only the next step: whatever is written changes the view
+//! and makes them run again. Reasons, messages and names are upstream's. This crate never knows clients or tasks.
+
+pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod namespace;
+pub mod replicaset;
+pub mod root_ca;
+pub mod service;
+pub mod serviceaccount;
+pub mod template;

@@ -1,0 +1,54 @@
+//! One informer per kind, shared by all controllers.
+
+use coracle_api_types::Object;
+use coracle_client::{Api, Client, Informer, ListParams};
+use coracle_driver::Caches;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio_util::sync::CancellationToken;
+
+macro_rules! informers {
+    ($($name:ident: $kind:ty $(= $fields:expr)?;)*) => {
+        #[derive(Clone)]
+        pub struct Informers {
+            $(pub $name: Informer<$kind>,)*
+        }
+
+        impl Informers {
+            pub fn new(client: &Client, stop: &CancellationToken) -> Self {
+                Self { $($name: follow(client, stop, [$($fields)?].first().copied().unwrap_or("")),)* }
+            }
+
+            pub async fn wait_synced(&self) {
+                $(self.$name.wait_synced().await;)*
+            }
+
+            pub fn caches(&self) -> Caches {
+                let mut caches = Caches::default();
+                $(caches.add(&self.$name);)*
+                caches
+            }
+        }
+    };
+}
+
+fn follow<K: Object>(client: &Client, stop: &CancellationToken, fields: &str) -> Informer<K> {
+    Informer::start(Api::all(client), ListParams::default().fields(fields), stop.clone())
+}
+
+informers! {
+    config_maps: ConfigMap = "metadata.name=kube-root-ca.crt";
+    deployments: Deployment;
+    endpoints: Endpoints;
+    namespaces: Namespace;
+    nodes: Node;
+    pods: Pod;
+    replica_sets: ReplicaSet;
+    replication_controllers: ReplicationController;
+    service_accounts: ServiceAccount;
+    services: Service;
+    slices: EndpointSlice;
+}
