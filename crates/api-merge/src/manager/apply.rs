@@ -8,7 +8,7 @@ use super::entries::{self, Entry, Managed, ManagerId, Operation};
 use super::updater::without_meta;
 use super::{FieldManager, last_applied, without_managed, write_managed};
 use crate::fields::FieldSet;
-use crate::typed::{Duplicates, Form, fields_of, merge, validate};
+use crate::typed::{Form, fields_of, merge, validate};
 use crate::values;
 
 /// Owns the fields that were there before anybody applied.
@@ -73,7 +73,7 @@ impl FieldManager<'_> {
 
     fn read(&self, applied: &Value) -> Result<FieldSet, ApplyError> {
         let (types, shape) = (self.types(), self.shape());
-        validate(types, shape, applied, Duplicates::Refuse).map_err(|error| {
+        validate(types, shape, applied).map_err(|error| {
             ApplyError::Failed(format!("failed to create typed patch object ({}): {error}", Self::name_of(applied)))
         })?;
         Ok(self.filter.apply(fields_of(types, shape, applied)))
@@ -89,8 +89,10 @@ impl FieldManager<'_> {
         let time = last.as_ref().and_then(|last| last.time.clone());
         sets.insert(attempt.id.clone(), Entry { time, ..updater.entry(attempt.config.clone()) });
         let object = updater.prune(merged, &sets, last.as_ref());
-        updater.take_changed(attempt.live, (&object, Form::Plain), &mut sets, Some(&attempt.id), force)?;
         let is_changed = !values::equal(attempt.live, &object);
+        if is_changed || sets.values().any(|entry| entry.api_version != updater.api_version) {
+            updater.take_changed(attempt.live, (&object, Form::Plain), &mut sets, Some(&attempt.id), force)?;
+        }
         if let Some(entry) = sets.get_mut(&attempt.id) {
             entry.set = without_meta(&entry.set);
             if is_changed {

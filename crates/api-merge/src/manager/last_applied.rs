@@ -4,7 +4,7 @@ use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Map, Value};
 
 use crate::fields::FieldSet;
-use crate::typed::{Duplicates, Form, Shape, Types, compare, fields_of, validate};
+use crate::typed::{Form, Shape, Types, compare, fields_of, validate};
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// `TotalAnnotationSizeLimitB` upstream.
@@ -21,7 +21,7 @@ pub(crate) fn still_true(types: Types<'_>, shape: Shape, api_version: &str, live
     if last.api_version() != api_version {
         return None;
     }
-    validate(types, shape, &last, Duplicates::Refuse).ok()?;
+    validate(types, shape, &last).ok()?;
     let delta = compare(types, shape, (&last, Form::Plain), (live, Form::Stored));
     let set = fields_of(types, shape, &last);
     Some(set.difference(&delta.modified).difference(&delta.added).difference(&delta.removed))

@@ -31,19 +31,19 @@ impl Updater<'_> {
         managed: &Managed,
         last: &Entry,
     ) -> Value {
-        let owned = |entry: &&Entry| entry.api_version == version;
-        let same_version = managed.values().filter(owned).fold(FieldSet::new(), |all, entry| all.union(&entry.set));
         // The common case: nothing was dropped, so there is nothing to take away.
-        if last.set.difference(&same_version).is_empty() {
+        let at_version = || managed.values().filter(|entry| entry.api_version == version);
+        if at_version().any(|entry| last.set.difference(&entry.set).is_empty()) {
             return merged;
         }
+        let same_version = at_version().fold(FieldSet::new(), |all, entry| all.union(&entry.set));
         let place = Place { types, shape };
-        let merged_set = place.fields(&merged);
+        let merged_set = place.named(&place.fields(&merged));
         let removed = remove_items(types, shape, &merged, &place.named(&last.set));
         let pruned = place.add_back(&merged, &merged_set, &removed, &same_version);
         let pruned = self.add_back_of_other_versions(version, &merged, pruned, managed);
         let pruned_set = place.named(&place.fields(&pruned));
-        let gone = place.named(&merged_set).difference(&pruned_set).intersection(&place.named(&last.set));
+        let gone = merged_set.difference(&pruned_set).intersection(&place.named(&last.set));
         remove_items(types, shape, &merged, &gone)
     }
 
@@ -61,7 +61,7 @@ impl Updater<'_> {
             };
             let place =
                 Place { types: Types { schemas: all.schemas }, shape: all.ty.map_or(Shape::Deduced, Shape::Typed) };
-            let kept = place.add_back(&all.object, &place.fields(&all.object), &some.object, &set);
+            let kept = place.add_back(&all.object, &place.named(&place.fields(&all.object)), &some.object, &set);
             if let Some(back) = self.versions.convert(&kept, version) {
                 pruned = back.object;
             }
@@ -84,9 +84,9 @@ impl Place<'_> {
         with_named_fields(self.types, Some(self.shape), set)
     }
 
-    /// `merged` without what is neither in `pruned` nor owned.
+    /// `merged` without what is neither in `pruned` nor owned. `merged_set` has the named fields of `merged`.
     fn add_back(&self, merged: &Value, merged_set: &FieldSet, pruned: &Value, owned: &FieldSet) -> Value {
         let kept = self.named(&self.fields(pruned)).union(&self.named(owned));
-        remove_items(self.types, self.shape, merged, &self.named(merged_set).difference(&kept))
+        remove_items(self.types, self.shape, merged, &merged_set.difference(&kept))
     }
 }

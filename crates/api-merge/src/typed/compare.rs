@@ -152,6 +152,13 @@ impl Comparer<'_> {
         for key in left.into_iter().flat_map(Map::keys).chain(only_right) {
             let (field, shape) = map.lenient_child(key);
             let (mut one, mut other) = (left.and_then(|left| left.get(key)), right.and_then(|right| right.get(key)));
+            // The same text is the same field, whatever its form; for lists this spares telling the items apart.
+            if let (Some(one), Some(other)) = (one, other)
+                && !one.is_object()
+                && one == other
+            {
+                continue;
+            }
             if let Some(field) = field.filter(|_| map.ty.is_some_and(|ty| !ty.name.is_empty())) {
                 one = as_go(self.types, field, one, self.left_form, left.is_some());
                 other = as_go(self.types, field, other, self.right_form, right.is_some());

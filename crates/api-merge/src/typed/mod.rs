@@ -19,4 +19,4 @@ pub(crate) use named::with_named_fields;
 pub(crate) use reconcile::reconcile;
 pub(crate) use remove::remove_items;
 pub(crate) use shape::{Shape, Types};
-pub(crate) use validate::{Duplicates, validate};
+pub(crate) use validate::validate;

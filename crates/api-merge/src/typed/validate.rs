@@ -8,14 +8,6 @@ use super::shape::{Atom, ListAtom, MapAtom, Scalar, Shape, Types};
 use crate::fields::PathElement;
 use crate::golang;
 
-/// What to say of items of associative lists that are there twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Duplicates {
-    #[cfg_attr(not(test), allow(dead_code))]
-    Allow,
-    Refuse,
-}
-
 struct Finding {
     path: String,
     message: String,
@@ -23,9 +15,9 @@ struct Finding {
 
 /// # Errors
 /// All findings in upstream's words: `.spec.replicas: expected numeric (int or float), got string`.
-pub(crate) fn validate(types: Types<'_>, shape: Shape, value: &Value, duplicates: Duplicates) -> Result<(), String> {
+pub(crate) fn validate(types: Types<'_>, shape: Shape, value: &Value) -> Result<(), String> {
     let mut findings = Vec::new();
-    Validator { types, duplicates }.place(shape, value, &mut findings);
+    Validator { types }.place(shape, value, &mut findings);
     let texts: Vec<String> = findings
         .into_iter()
         .map(|finding| match finding.path.as_str() {
@@ -42,7 +34,6 @@ pub(crate) fn validate(types: Types<'_>, shape: Shape, value: &Value, duplicates
 
 struct Validator<'s> {
     types: Types<'s>,
-    duplicates: Duplicates,
 }
 
 impl<'s> Validator<'s> {
@@ -85,7 +76,7 @@ impl<'s> Validator<'s> {
                     return;
                 }
             };
-            if self.duplicates == Duplicates::Refuse && seen.contains(&element) {
+            if seen.contains(&element) {
                 out.push(finding(format!("duplicate entries for key {element}")));
             }
             self.below(list.item, item, || element.to_string(), out);
