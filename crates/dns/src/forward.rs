@@ -176,8 +176,9 @@ async fn by_tcp(server: SocketAddr, query: &[u8], question: &Question, id: u16) 
 fn answer_to(bytes: &[u8], question: &Question, id: u16) -> Option<Message> {
     let message = Message::from_vec(bytes).ok()?;
     let metadata = &message.metadata;
-    let asked = message.queries.first().is_some_and(|query| {
-        query.name.to_lowercase() == question.name && query.query_type == question.kind
-    });
+    let asked = message
+        .queries
+        .first()
+        .is_some_and(|query| query.name.to_lowercase() == question.name && query.query_type == question.kind);
     (metadata.id == id && metadata.message_type == MessageType::Response && asked).then_some(message)
 }

@@ -173,9 +173,7 @@ impl Ask<'_> {
         match labels {
             [namespace] => self.namespace(namespace),
             [name, namespace] => self.whole_service(&((*namespace).to_owned(), (*name).to_owned())),
-            [hostname, name, namespace] => {
-                self.below_service(hostname, &((*namespace).to_owned(), (*name).to_owned()))
-            }
+            [hostname, name, namespace] => self.below_service(hostname, &((*namespace).to_owned(), (*name).to_owned())),
             [port, protocol, name, namespace] => {
                 self.port(port, protocol, &((*namespace).to_owned(), (*name).to_owned()))
             }

@@ -57,8 +57,7 @@ async fn follow(server: Arc<Server>, client: Client, stop: CancellationToken) {
     services.wait_synced().await;
     slices.wait_synced().await;
     namespaces.wait_synced().await;
-    let (mut services, mut slices, mut namespaces) =
-        (services.subscribe(), slices.subscribe(), namespaces.subscribe());
+    let (mut services, mut slices, mut namespaces) = (services.subscribe(), slices.subscribe(), namespaces.subscribe());
     apply(&server, services.take(), slices.take(), namespaces.take());
     server.set_complete();
     loop {

@@ -62,10 +62,7 @@ impl Namespace {
     }
 
     /// Runs a future to its end on a runtime whose threads are all inside the namespace.
-    pub fn block_on<T: Send + 'static>(
-        &self,
-        job: impl AsyncFnOnce() -> T + Send + 'static,
-    ) -> T {
+    pub fn block_on<T: Send + 'static>(&self, job: impl AsyncFnOnce() -> T + Send + 'static) -> T {
         self.run(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(job())

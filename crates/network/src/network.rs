@@ -85,10 +85,8 @@ impl Network {
         if pools.is_empty() {
             return Ok(());
         }
-        let addresses = pools
-            .iter()
-            .filter_map(|pool| IpNet::new(pool.gateway(), pool.cidr().prefix_len()).ok())
-            .collect();
+        let addresses =
+            pools.iter().filter_map(|pool| IpNet::new(pool.gateway(), pool.cidr().prefix_len()).ok()).collect();
         let bridge = &self.config.bridge;
         self.host.ensure_bridge(&BridgeSpec { name: bridge.clone(), addresses, mtu: self.mtu }).await?;
         self.set_sysctls(&pools).await?;
@@ -349,9 +347,9 @@ fn protocol(protocol: coracle_cri::Protocol) -> Proto {
 
 /// The same for the same sandbox, so that it can be removed without having been remembered. FNV-1a, cut to what fits.
 fn veth_name(sandbox_id: &str) -> String {
-    let hash = sandbox_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = sandbox_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{VETH_PREFIX}{:012x}", hash >> 16)
 }
 

@@ -3,9 +3,9 @@
 use coracle_host_net::HostNet;
 use coracle_nft::{Change, Family};
 
+use crate::Config;
 use crate::journal::Journal;
 use crate::network::VETH_PREFIX;
-use crate::Config;
 
 /// Something that could not be removed or restored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,12 +9,27 @@ pub enum Change {
     ReplaceTable,
     /// Removes the table if it is there.
     DeleteTable,
-    AddSet { name: String, set: Set },
-    AddChain { name: String, hook: Option<ChainHook> },
+    AddSet {
+        name: String,
+        set: Set,
+    },
+    AddChain {
+        name: String,
+        hook: Option<ChainHook>,
+    },
     FlushChain(String),
-    AddRule { chain: String, rule: Rule },
-    DeleteElements { set: String, keys: Vec<Key> },
-    AddElements { set: String, elements: Vec<(Key, Option<Data>)> },
+    AddRule {
+        chain: String,
+        rule: Rule,
+    },
+    DeleteElements {
+        set: String,
+        keys: Vec<Key>,
+    },
+    AddElements {
+        set: String,
+        elements: Vec<(Key, Option<Data>)>,
+    },
     DeleteChain(String),
     DeleteSet(String),
 }
@@ -155,7 +170,8 @@ mod tests {
     fn service(endpoints: &[&str]) -> Parts {
         let mut parts = Parts::default();
         parts.set("ports", Set::verdicts(vec![Type::Port]));
-        parts.chain("service", vec![Rule::new(vec![Expr::GotoRandom(endpoints.iter().map(|e| (*e).into()).collect())])]);
+        parts
+            .chain("service", vec![Rule::new(vec![Expr::GotoRandom(endpoints.iter().map(|e| (*e).into()).collect())])]);
         for endpoint in endpoints {
             parts.chain(*endpoint, vec![Rule::new(vec![Expr::accept()])]);
         }

@@ -16,6 +16,6 @@ mod text;
 
 pub use diff::Change;
 pub use model::{
-    Chain, ChainHook, ChainType, Data, Elements, Expr, Family, Field, Hook, Key, Parts, Proto, Rule, Set, SetData, Table,
-    Type, Value, Verdict,
+    Chain, ChainHook, ChainType, Data, Elements, Expr, Family, Field, Hook, Key, Parts, Proto, Rule, Set, SetData,
+    Table, Type, Value, Verdict,
 };

@@ -83,31 +83,57 @@ pub struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
     /// `iifname "x"`, or `!=`.
-    InInterface { name: String, not: bool },
+    InInterface {
+        name: String,
+        not: bool,
+    },
     /// `oifname "x"`, or `!=`.
-    OutInterface { name: String, not: bool },
+    OutInterface {
+        name: String,
+        not: bool,
+    },
     /// `ip saddr x/y`, or `!=`.
-    Source { net: IpNet, not: bool },
+    Source {
+        net: IpNet,
+        not: bool,
+    },
     /// `ip daddr x/y`, or `!=`.
-    Destination { net: IpNet, not: bool },
+    Destination {
+        net: IpNet,
+        not: bool,
+    },
     /// `meta l4proto x`.
     L4Proto(Proto),
     /// `th dport x`.
     DestinationPort(u16),
     /// `fib saddr type local`, or `!=`.
-    SourceLocal { not: bool },
+    SourceLocal {
+        not: bool,
+    },
     /// `fib daddr type local`, or `!=`.
-    DestinationLocal { not: bool },
+    DestinationLocal {
+        not: bool,
+    },
     /// `ct state new`.
     CtNew,
     /// `ct state invalid`.
     CtInvalid,
     /// `ct status dnat`, or not.
-    CtDnat { not: bool },
+    CtDnat {
+        not: bool,
+    },
     /// `meta mark & mask == value` (or `!=`).
-    Mark { value: u32, mask: u32, not: bool },
+    Mark {
+        value: u32,
+        mask: u32,
+        not: bool,
+    },
     /// `a . b @set`, or `!=`.
-    InSet { fields: Vec<Field>, set: String, not: bool },
+    InSet {
+        fields: Vec<Field>,
+        set: String,
+        not: bool,
+    },
 
     /// `meta mark set meta mark | bits`.
     MarkOr(u32),
@@ -115,18 +141,30 @@ pub enum Expr {
     MarkXor(u32),
     Counter,
     /// `update @set { field }`.
-    Update { fields: Vec<Field>, set: String },
+    Update {
+        fields: Vec<Field>,
+        set: String,
+    },
     /// `a . b vmap @map`.
-    VerdictMap { fields: Vec<Field>, map: String },
+    VerdictMap {
+        fields: Vec<Field>,
+        map: String,
+    },
     /// `numgen random mod N vmap { 0 : goto ..., }`: one of the chains, each as likely.
     GotoRandom(Vec<String>),
     Verdict(Verdict),
     /// `reject`: an ICMP port unreachable.
     Reject,
     /// `dnat to address:port`.
-    Dnat { address: IpAddr, port: u16 },
+    Dnat {
+        address: IpAddr,
+        port: u16,
+    },
     /// `dnat addr . port to a . b map @map`; the map's data is an address and a port.
-    DnatMap { fields: Vec<Field>, map: String },
+    DnatMap {
+        fields: Vec<Field>,
+        map: String,
+    },
     /// `masquerade fully-random`.
     Masquerade,
 }

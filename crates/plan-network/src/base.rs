@@ -95,8 +95,7 @@ fn filter_chains(settings: &Settings, parts: &mut Parts) {
 /// What has not been translated until here is of no Service.
 fn cluster_ips_check(settings: &Settings) -> Vec<Rule> {
     let known = Expr::InSet { fields: vec![Field::Destination], set: CLUSTER_IPS.to_owned(), not: false };
-    let mut rules =
-        vec![Rule::new(vec![known, Expr::Reject]).comment("Reject traffic to invalid ports of ClusterIPs")];
+    let mut rules = vec![Rule::new(vec![known, Expr::Reject]).comment("Reject traffic to invalid ports of ClusterIPs")];
     let cidrs = settings.service_cidrs.iter().filter(|net| Family::of(net.addr()) == settings.family);
     for net in cidrs {
         let unknown = Expr::Destination { net: *net, not: false };

@@ -31,13 +31,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Of the slices of one Service, those endpoints that serve the port.
-    pub(crate) fn of(
-        slices: &[&EndpointSlice],
-        family: Family,
-        node: &Node,
-        port: &str,
-        protocol: Proto,
-    ) -> Serving {
+    pub(crate) fn of(slices: &[&EndpointSlice], family: Family, node: &Node, port: &str, protocol: Proto) -> Serving {
         let mut candidates: BTreeMap<SocketAddr, Candidate> = BTreeMap::new();
         for slice in slices.iter().filter(|slice| slice.address_type == address_type(family)) {
             for number in port_numbers(slice, port, protocol) {
@@ -66,13 +60,7 @@ fn port_numbers(slice: &EndpointSlice, name: &str, protocol: Proto) -> Vec<u16> 
     ports.filter_map(|port| port.port.and_then(|number| u16::try_from(number).ok())).filter(|port| *port > 0).collect()
 }
 
-fn add(
-    candidates: &mut BTreeMap<SocketAddr, Candidate>,
-    endpoint: &Endpoint,
-    port: u16,
-    family: Family,
-    node: &Node,
-) {
+fn add(candidates: &mut BTreeMap<SocketAddr, Candidate>, endpoint: &Endpoint, port: u16, family: Family, node: &Node) {
     // All addresses of an endpoint are the same one (KEP-4974); the first counts.
     let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok()) else { return };
     if Family::of(address) != family {

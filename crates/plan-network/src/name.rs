@@ -42,8 +42,8 @@ pub(crate) fn chain_name(prefix: &str, what: &str) -> String {
 /// FNV-1a of 64 bits in base 32. Kubernetes' names are ASCII, so cutting at any byte is safe.
 fn hash(text: &str) -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (0..HASH_DIGITS).map(|digit| char::from(DIGITS[(hash >> (5 * digit)) as usize & 31])).collect()
 }

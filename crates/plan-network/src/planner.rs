@@ -100,7 +100,8 @@ impl Planner {
             whole.chains.extend(share.parts.chains.clone());
             whole.sets.extend(share.parts.sets.clone());
         }
-        let winners = self.claims.iter().filter_map(|(key, claims)| Some((key.clone(), claims.values().next()?.clone())));
+        let winners =
+            self.claims.iter().filter_map(|(key, claims)| Some((key.clone(), claims.values().next()?.clone())));
         whole.elements.extend(winners);
         whole
     }

@@ -7,6 +7,7 @@ use coracle_nft::{Data, Expr, Family, Field, Parts, Rule, Set, Type, Value, Verd
 use ipnet::IpNet;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use crate::Settings;
 use crate::base::{
     CLUSTER_IPS, FIREWALL_IPS, MARK_FOR_MASQUERADE, NO_ENDPOINT_NODEPORTS, NO_ENDPOINT_SERVICES, REJECT, SERVICE_IPS,
     SERVICE_NODEPORTS,
@@ -15,7 +16,6 @@ use crate::endpoints::Serving;
 use crate::name::{chain_name, port_name};
 use crate::planner::HealthCheck;
 use crate::service::{PortView, ServiceView};
-use crate::Settings;
 
 /// The rules of one Service, and what else is to be known about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -161,12 +161,16 @@ fn the_table_without_services() {
         		fib daddr type local meta l4proto . th dport vmap @service-nodeports
         	}
         }
-    "#]].assert_eq(&table.to_string());
+    "#]]
+    .assert_eq(&table.to_string());
 }
 
 #[test]
 fn a_cluster_ip_with_two_endpoints() {
-    check(json!({"clusterIP": "10.96.0.10", "ports": ports()}), &two(), expect![[r#"
+    check(
+        json!({"clusterIP": "10.96.0.10", "ports": ports()}),
+        &two(),
+        expect![[r#"
         table ip t {
         	set cluster-ips {
         		type ipv4_addr;
@@ -193,14 +197,18 @@ fn a_cluster_ip_with_two_endpoints() {
         		numgen random mod 2 vmap { 0 : goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080, 1 : goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 }
         	}
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn session_affinity_remembers_clients() {
     let spec = json!({"clusterIP": "10.96.0.10", "ports": ports(), "sessionAffinity": "ClientIP",
         "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}});
-    check(spec, &two(), expect![[r#"
+    check(
+        spec,
+        &two(),
+        expect![[r#"
         table ip t {
         	set affinity-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 {
         		type ipv4_addr;
@@ -243,14 +251,18 @@ fn session_affinity_remembers_clients() {
         		numgen random mod 2 vmap { 0 : goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080, 1 : goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 }
         	}
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_node_port_masquerades() {
     let spec = json!({"type": "NodePort", "clusterIP": "10.96.0.10",
         "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
-    check(spec, &[slice(&[("10.244.0.5", "node-1", true)])], expect![[r#"
+    check(
+        spec,
+        &[slice(&[("10.244.0.5", "node-1", true)])],
+        expect![[r#"
         table ip t {
         	set cluster-ips {
         		type ipv4_addr;
@@ -283,7 +295,8 @@ fn a_node_port_masquerades() {
         		numgen random mod 1 vmap { 0 : goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 }
         	}
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -365,14 +378,18 @@ fn a_local_load_balancer_with_source_ranges() {
                 local_endpoints: 1,
             },
         }
-    "#]].assert_debug_eq(&planner.health_checks());
+    "#]]
+    .assert_debug_eq(&planner.health_checks());
 }
 
 #[test]
 fn a_local_policy_without_local_endpoints_drops() {
     let spec = json!({"type": "NodePort", "clusterIP": "10.96.0.10", "externalTrafficPolicy": "Local",
         "internalTrafficPolicy": "Local", "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
-    check(spec, &[slice(&[("10.244.1.5", "node-2", true)])], expect![[r#"
+    check(
+        spec,
+        &[slice(&[("10.244.1.5", "node-2", true)])],
+        expect![[r#"
         table ip t {
         	set cluster-ips {
         		type ipv4_addr;
@@ -412,13 +429,17 @@ fn a_local_policy_without_local_endpoints_drops() {
         		numgen random mod 1 vmap { 0 : goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 }
         	}
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_endpoints_reject() {
     let spec = json!({"type": "NodePort", "clusterIP": "10.96.0.10", "ports": [{"port": 80, "nodePort": 30080}]});
-    check(spec, &[], expect![[r#"
+    check(
+        spec,
+        &[],
+        expect![[r#"
         table ip t {
         	set cluster-ips {
         		type ipv4_addr;
@@ -439,7 +460,8 @@ fn no_endpoints_reject() {
         		};
         	}
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -498,8 +520,7 @@ fn which_endpoints_serve() {
 fn the_first_service_has_an_address_that_two_want() {
     let mut planner = planner();
     let named = |name: &str, cluster_ip: &str| {
-        let mut service =
-            service(json!({"clusterIP": cluster_ip, "externalIPs": ["192.0.2.7"], "ports": ports()}));
+        let mut service = service(json!({"clusterIP": cluster_ip, "externalIPs": ["192.0.2.7"], "ports": ports()}));
         service.metadata.name = Some(name.to_owned());
         (ServiceName::new("default", name), service)
     };
@@ -508,7 +529,9 @@ fn the_first_service_has_an_address_that_two_want() {
     let (b, a) = (named("b", "10.96.0.2"), named("a", "10.96.0.1"));
     planner.set(&b.0, Some(&b.1), &slices);
     let taken = planner.set(&a.0, Some(&a.1), &slices);
-    assert!(taken.iter().any(|change| matches!(change, Change::DeleteElements { set, keys } if set == "service-ips" && keys.len() == 1)));
+    assert!(taken.iter().any(
+        |change| matches!(change, Change::DeleteElements { set, keys } if set == "service-ips" && keys.len() == 1)
+    ));
     let given_back = planner.set(&a.0, None, &[]);
     let back = |change: &Change| match change {
         Change::AddElements { set, elements } => set == "service-ips" && elements.len() == 1,

@@ -46,8 +46,7 @@ impl Rules {
             families.push(Family::Ip);
         }
         let families = families.into_iter().map(|family| {
-            let node =
-                Node { name: config.node_name.clone(), zone: None, pod_cidrs: config.pod_cidrs.clone() };
+            let node = Node { name: config.node_name.clone(), zone: None, pod_cidrs: config.pod_cidrs.clone() };
             let settings = Settings { family, node, service_cidrs: config.service_cidrs.clone() };
             FamilyRules { planner: Planner::new(settings), installed: false, flows_checked: 0 }
         });

@@ -109,10 +109,8 @@ fn service(name: &str, cluster_ip: &str, spec: Value) -> Value {
 }
 
 fn slice(service: &str, port: Value, pods: &[usize]) -> Value {
-    let endpoints: Vec<Value> = pods
-        .iter()
-        .map(|pod| json!({"addresses": [format!("10.244.0.{}", pod + 2)], "nodeName": "node-1"}))
-        .collect();
+    let endpoints: Vec<Value> =
+        pods.iter().map(|pod| json!({"addresses": [format!("10.244.0.{}", pod + 2)], "nodeName": "node-1"})).collect();
     json!({"metadata": {"name": format!("{service}-1"), "namespace": "default",
         "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4", "ports": [port], "endpoints": endpoints})

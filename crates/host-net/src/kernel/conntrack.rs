@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 
 use coracle_nft::Family;
-use nlink::netlink::netfilter::{
-    ConntrackBuilder, ConntrackEntry, ConntrackFilter, ConntrackTuple, IpProtocol,
-};
+use nlink::netlink::netfilter::{ConntrackBuilder, ConntrackEntry, ConntrackFilter, ConntrackTuple, IpProtocol};
 use nlink::netlink::types::AddressFamily;
 use nlink::netlink::{Connection, Netfilter};
 

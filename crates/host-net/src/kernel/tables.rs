@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coracle_nft::{Change, ChainHook, ChainType, Data, Expr, Family, Hook, Key, Rule, Set, SetData, Type, Value};
+use coracle_nft::{ChainHook, ChainType, Change, Data, Expr, Family, Hook, Key, Rule, Set, SetData, Type, Value};
 use nlink::netlink::nftables::{
     self as nl, BaseChain, Chain, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, Priority, RawMessage,
     SetDataType, SetElement, SetKeyType, Transaction,
@@ -167,9 +167,7 @@ fn declare(family: nl::Family, table: &str, name: &str, set: &Set) -> nl::Set {
         }
     };
     match set.timeout_seconds {
-        Some(seconds) => {
-            declared.dynamic().timeout(Duration::from_secs(seconds.into())).size(DYNAMIC_SET_SIZE_MAX)
-        }
+        Some(seconds) => declared.dynamic().timeout(Duration::from_secs(seconds.into())).size(DYNAMIC_SET_SIZE_MAX),
         None => declared,
     }
 }
@@ -233,13 +231,7 @@ fn value(value: &Value) -> SetElement {
 
 /// The map from 0, 1, ... to the chains that the next rule's random number is looked up in. The library has no
 /// anonymous maps; it lives and dies with the rule.
-fn add_anonymous_map(
-    transaction: Transaction,
-    family: Family,
-    table: &str,
-    id: u32,
-    chains: &[String],
-) -> Transaction {
+fn add_anonymous_map(transaction: Transaction, family: Family, table: &str, id: u32, chains: &[String]) -> Transaction {
     const ANONYMOUS_CONSTANT_MAP: u32 = 0x1 | 0x2 | 0x8;
     const TYPE_INTEGER: u32 = 4;
     const DATA_VERDICT: u32 = 0xffff_ff00;
