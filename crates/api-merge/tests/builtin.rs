@@ -1,6 +1,9 @@
 //! Against the tables of the built-in kinds: what upstream records when objects are created and changed.
 
-use coracle_api_merge::{FieldFilter, FieldManager, FieldSet, OneShape, strategic_merge_patch};
+use coracle_api_merge::{
+    FieldFilter, FieldManager, FieldSet, OneShape, ScaleMapping, scale_to_parent, scale_to_subresource,
+    strategic_merge_patch,
+};
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_schema::builtin;
 use expect_test::{Expect, expect};
@@ -204,4 +207,53 @@ fn a_pod_whose_status_is_patched() {
     let filter = FieldFilter::Except(FieldSet::of_fields(&[&["spec"], &["metadata", "deletionTimestamp"]]));
     with(&pod, "status", &filter, |fields| fields.update(Some(&live), &mut new, "kubelet"));
     expect![[r#"{"manager":"kubelet","operation":"Update","apiVersion":"v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Ready\"}":{".":{},"f:lastTransitionTime":{},"f:status":{},"f:type":{}}},"f:containerStatuses":{},"f:phase":{},"f:podIP":{},"f:podIPs":{".":{},"k:{\"ip\":\"10.0.0.2\"}":{".":{},"f:ip":{}}},"f:startTime":{}}},"subresource":"status"}"#]].assert_eq(&new["metadata"]["managedFields"][1].to_string());
+}
+
+#[test]
+fn a_custom_resource_without_a_schema_has_typed_metadata() {
+    let gvk = coracle_api_meta::Gvk::new("example.com", "v1", "Thing");
+    let versions = OneShape { schemas: builtin(), ty: None };
+    let filter = FieldFilter::All;
+    let time = "2026-01-01T00:00:00Z";
+    let fields = FieldManager {
+        schemas: builtin(),
+        ty: None,
+        gvk: &gvk,
+        subresource: "",
+        filter: &filter,
+        versions: &versions,
+        time,
+    };
+    let thing = |finalizer: &str| {
+        json!({"apiVersion": "example.com/v1", "kind": "Thing",
+        "metadata": {"name": "t", "finalizers": [finalizer], "ownerReferences": [{"uid": finalizer, "name": "o"}]}})
+    };
+    let live = fields.apply(None, &thing("a"), "a", false).expect("creates");
+    let both = fields.apply(Some(&live), &thing("b"), "b", false).expect("disjoint");
+    expect![[r#"["a","b"]"#]].assert_eq(&both["metadata"]["finalizers"].to_string());
+    expect![[r#"{"f:metadata":{"f:finalizers":{"v:\"b\"":{}},"f:ownerReferences":{"k:{\"uid\":\"b\"}":{}}}}"#]]
+        .assert_eq(&both["metadata"]["managedFields"][1]["fieldsV1"].to_string());
+}
+
+#[test]
+fn scaling_moves_the_replicas() {
+    let mapping = [ScaleMapping { api_version: "apps/v1", path: &["spec", "replicas"] }];
+    let created = created(&deployment(), "kubectl-create");
+    let parent = created.at(&["metadata", "managedFields"]);
+    let shown = scale_to_subresource(parent, &mapping).expect("well formed").expect("an owner");
+    expect![[r#"[{"manager":"kubectl-create","operation":"Update","apiVersion":"autoscaling/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:replicas":{}}}}]"#]]
+        .assert_eq(&shown.to_string());
+    let same = scale_to_parent(parent, Some(&shown), "apps/v1", &mapping).expect("well formed");
+    assert_eq!(same.as_ref(), parent);
+    let scale = |replicas: u8, entries: &Value| {
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
+        "metadata": {"name": "web", "uid": "u", "managedFields": entries}, "spec": {"replicas": replicas}})
+    };
+    let (before, mut after) = (scale(1, &shown), scale(3, &shown));
+    with(&before, "scale", &FieldFilter::All, |fields| fields.update(Some(&before), &mut after, "autoscaler"));
+    let moved = scale_to_parent(parent, after.at(&["metadata", "managedFields"]), "apps/v1", &mapping);
+    let moved = moved.expect("well formed").expect("entries");
+    expect![[r#"{"manager":"autoscaler","operation":"Update","apiVersion":"apps/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:replicas":{}}},"subresource":"scale"}"#]]
+        .assert_eq(&moved[0].to_string());
+    assert!(moved[1]["fieldsV1"]["f:spec"].get("f:replicas").is_none());
 }

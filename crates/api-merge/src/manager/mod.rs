@@ -52,7 +52,7 @@ impl<'a> FieldManager<'a> {
     }
 
     fn shape(&self) -> Shape {
-        self.ty.map_or(Shape::Deduced, Shape::Typed)
+        self.ty.map_or(Shape::Custom, Shape::Typed)
     }
 
     fn id(&self, manager: &str, operation: Operation) -> ManagerId {

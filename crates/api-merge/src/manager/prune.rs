@@ -17,7 +17,7 @@ impl Updater<'_> {
             return self.prune_at(self.types, self.shape, &last.api_version, merged, managed, last);
         }
         let Some(converted) = self.versions.convert(&merged, &last.api_version) else { return merged };
-        let (types, shape) = (Types { schemas: converted.schemas }, converted.ty.map_or(Shape::Deduced, Shape::Typed));
+        let (types, shape) = (Types { schemas: converted.schemas }, converted.ty.map_or(Shape::Custom, Shape::Typed));
         let pruned = self.prune_at(types, shape, &last.api_version, converted.object, managed, last);
         self.versions.convert(&pruned, &self.api_version).map_or(merged, |back| back.object)
     }
@@ -60,7 +60,7 @@ impl Updater<'_> {
                 continue;
             };
             let place =
-                Place { types: Types { schemas: all.schemas }, shape: all.ty.map_or(Shape::Deduced, Shape::Typed) };
+                Place { types: Types { schemas: all.schemas }, shape: all.ty.map_or(Shape::Custom, Shape::Typed) };
             let kept = place.add_back(&all.object, &place.named(&place.fields(&all.object)), &some.object, &set);
             if let Some(back) = self.versions.convert(&kept, version) {
                 pruned = back.object;

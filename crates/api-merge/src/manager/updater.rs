@@ -84,7 +84,7 @@ impl Updater<'_> {
     fn at(&self, api_version: &str, live: &Value, (new, form): (&Value, Form)) -> Option<Delta> {
         let live = self.versions.convert(live, api_version)?;
         let new = self.versions.convert(new, api_version)?;
-        let shape = live.ty.map_or(Shape::Deduced, Shape::Typed);
+        let shape = live.ty.map_or(Shape::Custom, Shape::Typed);
         let types = Types { schemas: live.schemas };
         Some(self.filtered(compare(types, shape, (&live.object, Form::Stored), (&new.object, form))))
     }

@@ -185,7 +185,7 @@ fn as_go<'v>(types: Types<'_>, field: &Field, value: Option<&'v Value>, form: Fo
     let is_struct = matches!(types.schemas.get(field.ty), Type::Struct(_));
     let kept = value.filter(|value| match value {
         _ if form == Form::Plain => true,
-        Value::Null => !field.omit_empty && !(is_struct && !field.pointer),
+        Value::Null => !field.omit_empty && (!is_struct || field.pointer),
         _ if field.pointer => true,
         Value::Object(map) if is_struct => !(field.omit_zero && map.is_empty()),
         Value::Object(map) => !(field.omit_empty && map.is_empty()),

@@ -5,11 +5,14 @@ use coracle_api_schema::model::StructType;
 use coracle_api_schema::{Field, ListKind, MapKind, ScalarKind, Schemas, Special, Type, TypeId};
 
 static ATOMIC: ListKind = ListKind::Atomic;
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The type of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Typed(TypeId),
+    /// An object without a schema, of which only the metadata is known.
+    Custom,
     /// No schema: maps are granular, lists atomic.
     Deduced,
     /// No schema, and all of it is one value.
@@ -43,6 +46,8 @@ pub(crate) struct MapAtom<'s> {
     pub ty: Option<&'s StructType>,
     /// All other fields; `None` where there may be none.
     pub rest: Option<Shape>,
+    /// Of objects without a schema.
+    pub metadata: Option<TypeId>,
     pub atomic: bool,
 }
 
@@ -55,6 +60,7 @@ impl<'s> Types<'s> {
     pub(crate) fn atom(self, shape: Shape, value: Option<&Value>) -> Atom<'s> {
         let id = match shape {
             Shape::Typed(id) => id,
+            Shape::Custom => return self.custom_atom(value),
             free => return free_atom(free, value),
         };
         match self.schemas.get(id) {
@@ -64,13 +70,22 @@ impl<'s> Types<'s> {
             Type::Map(map) => Atom::Map(MapAtom {
                 ty: None,
                 rest: Some(Shape::Typed(map.value)),
+                metadata: None,
                 atomic: map.kind == MapKind::Atomic,
             }),
             Type::Struct(ty) => Atom::Map(MapAtom {
                 ty: Some(ty),
                 rest: (ty.preserve_unknown || ty.fields.is_empty()).then_some(Shape::Deduced),
+                metadata: None,
                 atomic: ty.atomic,
             }),
+        }
+    }
+
+    fn custom_atom(self, value: Option<&Value>) -> Atom<'s> {
+        match free_atom(Shape::Deduced, value) {
+            Atom::Map(map) => Atom::Map(MapAtom { metadata: self.schemas.named(OBJECT_META), ..map }),
+            other => other,
         }
     }
 
@@ -99,7 +114,10 @@ impl<'s> MapAtom<'s> {
     pub(crate) fn child(&self, key: &str) -> (Option<&'s Field>, Option<Shape>) {
         match self.ty.and_then(|ty| ty.field(key)) {
             Some(field) => (Some(field), Some(Shape::Typed(field.ty))),
-            None => (None, self.rest),
+            None => match self.metadata.filter(|_| key == "metadata") {
+                Some(metadata) => (None, Some(Shape::Typed(metadata))),
+                None => (None, self.rest),
+            },
         }
     }
 
@@ -120,7 +138,9 @@ fn free_atom(shape: Shape, value: Option<&Value>) -> Atom<'static> {
     let atomic = shape == Shape::Opaque;
     match value {
         Some(Value::Array(_)) => Atom::List(ListAtom { kind: &ATOMIC, item: Shape::Opaque }),
-        Some(Value::Object(_) | Value::Null) | None => Atom::Map(MapAtom { ty: None, rest: Some(shape), atomic }),
+        Some(Value::Object(_) | Value::Null) | None => {
+            Atom::Map(MapAtom { ty: None, rest: Some(shape), metadata: None, atomic })
+        }
         Some(_) => Atom::Scalar(Scalar::Untyped),
     }
 }
