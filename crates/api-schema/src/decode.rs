@@ -52,6 +52,11 @@ pub fn strict_error(problems: &[String]) -> Option<String> {
     (!problems.is_empty()).then(|| format!("strict decoding error: {}", problems.join(", ")))
 }
 
+/// `unknown field "spec.foo"`.
+pub(crate) fn strict_problem(what: &str, path: &str) -> String {
+    format!("{what} field {}", go_quote(path))
+}
+
 /// Why a body is no object. `Display` is what stands behind upstream's `cannot be handled as a Pod: `.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -450,7 +455,7 @@ impl<'a> Walker<'a> {
             path.push('.');
         }
         path.push_str(key);
-        let text = format!("{what} field {}", go_quote(&path));
+        let text = strict_problem(what, &path);
         if self.seen.insert(text.clone()) {
             self.strict.push(text);
         }
