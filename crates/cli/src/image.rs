@@ -131,7 +131,11 @@ mod tests {
     #[test]
     fn images_line_up() {
         let rows = [
-            ImageRow { name: "docker.io/library/a:1".to_owned(), id: "sha256:0123456789abcdef".to_owned(), size: 1_234_567 },
+            ImageRow {
+                name: "docker.io/library/a:1".to_owned(),
+                id: "sha256:0123456789abcdef".to_owned(),
+                size: 1_234_567,
+            },
             ImageRow { name: "b:2".to_owned(), id: "sha256:ff".to_owned(), size: 12 },
         ];
         expect_test::expect![[r"

@@ -4,6 +4,7 @@
 //! control socket. This crate never knows the server's inside.
 
 mod image;
+mod kubectl;
 
 use std::process::ExitCode;
 
@@ -15,11 +16,14 @@ pub enum Command {
     /// Lists, loads, pulls, tags and removes the images of this node.
     #[command(subcommand)]
     Image(image::Command),
+    /// kubectl's most used verbs, for a machine that has no kubectl.
+    Kubectl(kubectl::Arguments),
 }
 
 /// Runs one command.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Image(command) => image::run(command).await,
+        Command::Kubectl(arguments) => kubectl::run(arguments).await,
     }
 }
