@@ -1,14 +1,13 @@
 //! Formats of strings and numbers, each with upstream's texts (`k8s.io/apimachinery/pkg/util/validation`); empty means good.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::LazyLock;
 
 use coracle_api_meta::names;
-use regex::Regex;
 
 macro_rules! regex {
     ($text:expr) => {{
-        static FOUND: LazyLock<Regex> = LazyLock::new(|| Regex::new($text).expect("a constant expression"));
+        static FOUND: std::sync::LazyLock<regex::Regex> =
+            std::sync::LazyLock::new(|| regex::Regex::new($text).expect("a constant expression"));
         &*FOUND
     }};
 }

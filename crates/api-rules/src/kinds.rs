@@ -117,6 +117,7 @@ pub(crate) static KINDS: &[Rules] = &[
         names: Label1035,
         default: core::service,
         status: Status::Own,
+        create: prepare::service::create,
         update: prepare::service::update,
         validate: validate::service::service,
         validate_update: validate::service::update,
@@ -146,6 +147,7 @@ pub(crate) static KINDS: &[Rules] = &[
         default: core::endpoints,
         create_on_update: true,
         validate: validate::endpoints::endpoints,
+        validate_update: validate::endpoints::endpoints_update,
         warnings: validate::endpoints::endpoints_warnings,
         ..BASE
     },
@@ -366,7 +368,6 @@ pub(crate) static KINDS: &[Rules] = &[
         create_on_update: true,
         unconditional_update: false,
         validate: validate::lease::lease,
-        validate_update: validate::lease::update,
         ..BASE
     },
     Rules {

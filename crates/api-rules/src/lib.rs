@@ -27,6 +27,7 @@
 pub mod at;
 pub mod convert;
 mod defaults;
+mod diff;
 mod edit;
 mod fields;
 pub mod formats;

@@ -38,7 +38,31 @@ fn drop_fields(service: &mut Value, fields: &[&str]) {
     }
 }
 
+/// `clusterIP` and `clusterIPs` are one thing under two names.
+pub fn create(service: &mut Value) {
+    let Some(spec) = make(service, "spec") else { return };
+    let one = spec.str_at(&["clusterIP"]).to_owned();
+    if !one.is_empty() && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        put(spec, "clusterIPs", vec![Value::from(one)]);
+    }
+}
+
+/// A client that knows only one of both names means the other one too.
+fn normalize(new: &mut Value, old: &Value) {
+    let (same_one, same_all) = (unchanged(new, old, "clusterIP"), unchanged(new, old, "clusterIPs"));
+    let Some(spec) = make(new, "spec") else { return };
+    let one = spec.str_at(&["clusterIP"]).to_owned();
+    if !same_one && same_all {
+        if one.is_empty() {
+            remove(spec, "clusterIPs");
+        } else {
+            put(spec, "clusterIPs", vec![Value::from(one)]);
+        }
+    }
+}
+
 pub fn update(new: &mut Value, old: &Value) {
+    normalize(new, old);
     keep_allocations(new, old);
     if needs_cluster_ip(old) && !needs_cluster_ip(new) {
         if unchanged(new, old, "clusterIP") && unchanged(new, old, "clusterIPs") {

@@ -15,3 +15,4 @@ pub fn storage_capacity(_: &At<'_>, _: &mut Errors) {}
 pub fn storage_capacity_update(_: &At<'_>, _: &At<'_>, _: &mut Errors) {}
 pub fn attributes_class(_: &At<'_>, _: &mut Errors) {}
 pub fn attributes_class_update(_: &At<'_>, _: &At<'_>, _: &mut Errors) {}
+pub fn driver_name(_: &At<'_>, _: &mut Errors) {}
