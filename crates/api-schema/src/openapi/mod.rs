@@ -5,6 +5,7 @@
 
 mod custom;
 mod describe;
+pub mod gnostic;
 mod paths;
 mod schema;
 

@@ -4,7 +4,7 @@
 //! `typeMeta` and the object's message in `raw`. Custom resources have no such form.
 
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use coracle_api_meta::{GroupVersion, Gvk, Map, Value};

@@ -14,7 +14,7 @@ pub enum WireError {
     Depth,
 }
 
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
     Fixed32([u8; 4]),
@@ -22,7 +22,7 @@ pub(super) enum Payload<'a> {
 }
 
 /// The fields of a message, in the order of the wire. Ends after the first error.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
@@ -89,21 +89,21 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// Go does not check that strings are UTF-8; JSON has to be.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-pub(super) fn varint(number: u32, value: u64, out: &mut Vec<u8>) {
+pub(crate) fn varint(number: u32, value: u64, out: &mut Vec<u8>) {
     raw_varint(u64::from(number) << 3, out);
     raw_varint(value, out);
 }
 
-pub(super) fn fixed64(number: u32, value: [u8; 8], out: &mut Vec<u8>) {
+pub(crate) fn fixed64(number: u32, value: [u8; 8], out: &mut Vec<u8>) {
     raw_varint(u64::from(number) << 3 | 1, out);
     out.extend_from_slice(&value);
 }
 
-pub(super) fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
     raw_varint(u64::from(number) << 3 | 2, out);
     raw_varint(value.len() as u64, out);
     out.extend_from_slice(value);
