@@ -1,1 +1,27 @@
-//! The API server.
+//! The API server: one door for every component, client and node.
+//!
+//! [`Server::new`] takes a [`Config`] and a store; [`Server::serve`] answers TLS connections, [`Server::in_process`] answers
+//! callers of the same process by the same path: authentication, authorization, admission, audit. Every resource goes
+//! through one generic registry driven by the catalogue; kinds differ by rows and rules.
+//!
+//! Reads hand out the bytes that the write made: nothing is parsed unless a table, a selector or another form is asked for.
+//! What is derived from objects (roles, quotas, custom resources) is computed when the objects changed, not watched. The
+//! server never knows the other components: nodes are reached through [`NodeConnector`].
+
+mod admission;
+mod bootstrap;
+mod config;
+mod derived;
+mod discovery;
+mod http;
+mod registry;
+mod reviews;
+mod server;
+mod subresources;
+mod time;
+mod tls;
+
+pub use config::{
+    AuditConfig, ByteStream, Config, DirectDialer, NodeConnector, NodeTarget, PodDialer, ServingCertificate, StartError,
+};
+pub use server::{InProcess, Server};

@@ -1,0 +1,101 @@
+//! What the server is told.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_api_meta::UserInfo;
+use coracle_pki::TokenKey;
+use coracle_store::StoreError;
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Certificate chain and key, PEM.
+#[derive(Clone)]
+pub struct ServingCertificate {
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+/// Where the audit log goes. Files rotate; the oldest is removed.
+#[derive(Debug, Clone)]
+pub struct AuditConfig {
+    pub path: PathBuf,
+    pub file_bytes_max: u64,
+    pub files_max: usize,
+}
+
+/// A connection in both directions.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+
+/// Which kubelet to reach.
+#[derive(Debug, Clone)]
+pub struct NodeTarget {
+    pub name: String,
+    /// `InternalIP` first.
+    pub addresses: Vec<IpAddr>,
+    pub kubelet_port: u16,
+}
+
+/// Opens connections to kubelets. The stream carries HTTP/1.1, already authenticated as the API server.
+#[async_trait]
+pub trait NodeConnector: Send + Sync + 'static {
+    async fn connect(&self, node: &NodeTarget) -> std::io::Result<Box<dyn ByteStream>>;
+}
+
+/// Opens connections to pods, for the `proxy` subresources and webhooks.
+#[async_trait]
+pub trait PodDialer: Send + Sync + 'static {
+    async fn dial(&self, address: SocketAddr) -> std::io::Result<Box<dyn ByteStream>>;
+}
+
+/// Dials from where the server runs.
+pub struct DirectDialer;
+
+#[async_trait]
+impl PodDialer for DirectDialer {
+    async fn dial(&self, address: SocketAddr) -> std::io::Result<Box<dyn ByteStream>> {
+        Ok(Box::new(tokio::net::TcpStream::connect(address).await?))
+    }
+}
+
+#[derive(Clone)]
+pub struct Config {
+    pub serving: ServingCertificate,
+    /// Authorities of client certificates, PEM.
+    pub client_ca_pem: String,
+    /// Authority of the serving certificate: what clients must trust.
+    pub cluster_ca_pem: String,
+    pub token_key: Arc<TokenKey>,
+    /// Issuer of service account tokens and audience of the API.
+    pub issuer: String,
+    /// Address that pods reach this server at (endpoints of the Service `kubernetes`).
+    pub advertise: SocketAddr,
+    pub service_cidr: IpNet,
+    pub node_ports: RangeInclusive<u16>,
+    /// By token.
+    pub static_tokens: HashMap<String, UserInfo>,
+    pub anonymous: bool,
+    pub audit: Option<AuditConfig>,
+    pub event_ttl: Duration,
+    pub nodes: Arc<dyn NodeConnector>,
+    pub pods: Arc<dyn PodDialer>,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("read the serving certificate or the client authorities: {0}")]
+    Certificate(String),
+    #[error("open the audit log {path}")]
+    Audit { path: PathBuf, source: std::io::Error },
+    #[error("read or write the store")]
+    Store(#[from] StoreError),
+    #[error("make the first objects: {0}")]
+    Bootstrap(String),
+}

@@ -1,0 +1,86 @@
+//! Selectors of lists, watches and collections.
+
+use std::borrow::Cow;
+
+use coracle_api_meta::{FieldSelector, LabelSelector, Status};
+use coracle_store::Entry;
+
+use super::Target;
+use super::fields::Facts;
+use super::objects;
+use super::resources::{Resource, item_name};
+use crate::http::query::Query;
+
+/// What must hold for an object to be seen.
+pub(crate) struct Selection {
+    labels: LabelSelector,
+    fields: FieldSelector,
+    /// Names in the store start with this.
+    pub prefix: String,
+}
+
+impl Selection {
+    pub(crate) fn read(target: &Target, query: &Query) -> Result<Self, Status> {
+        let resource = &target.resource;
+        let label_text = query.get("labelSelector");
+        let labels = LabelSelector::parse(label_text)
+            .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
+        let mut fields =
+            FieldSelector::parse(query.get("fieldSelector")).map_err(|error| Status::bad_request(error.to_string()))?;
+        for term in &mut fields.terms {
+            term.field = objects::selectable_field(resource, &term.field).ok_or_else(|| {
+                let text = format!("field label not supported: {}", term.field);
+                Status::bad_request(text)
+            })?;
+        }
+        let prefix = prefix(target, &mut fields);
+        Ok(Self { labels, fields, prefix })
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    pub(crate) fn holds(&self, resource: &Resource, entry: &Entry) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        if !self.names_hold(entry.name()) {
+            return false;
+        }
+        let facts_needed = !self.labels.is_everything() || self.fields.terms.iter().any(|term| !is_name(&term.field));
+        if !facts_needed {
+            return true;
+        }
+        let facts = Facts::of(resource, entry);
+        facts.match_labels(&self.labels)
+            && self.fields.terms.iter().filter(|term| !is_name(&term.field)).all(|term| {
+                (facts.field(&term.field) == term.value) == term.equal
+            })
+    }
+
+    /// The name and namespace terms, judged by the key alone.
+    fn names_hold(&self, item: &str) -> bool {
+        let (namespace, name) = item.split_once('/').unwrap_or(("", item));
+        let mut names = self.fields.clone();
+        names.terms.retain(|term| is_name(&term.field));
+        names.matches_with(|field| Cow::Borrowed(if field == "metadata.name" { name } else { namespace }))
+    }
+}
+
+fn is_name(field: &str) -> bool {
+    matches!(field, "metadata.name" | "metadata.namespace")
+}
+
+/// The narrowest part of the collection that can match. An exact name stays in the selector, since prefixes may be longer names.
+fn prefix(target: &Target, fields: &mut FieldSelector) -> String {
+    let mut namespace = target.namespace.clone();
+    if namespace.is_empty() && target.resource.namespaced {
+        fields.required("metadata.namespace").unwrap_or_default().clone_into(&mut namespace);
+    }
+    let name = fields.required("metadata.name").unwrap_or_default();
+    if !target.resource.namespaced {
+        return name.to_owned();
+    }
+    if namespace.is_empty() { String::new() } else { item_name(&namespace, name) }
+}

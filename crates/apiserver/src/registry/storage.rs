@@ -1,0 +1,144 @@
+//! Objects in and out of the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coracle_api_meta::object::ObjectExt;
+use coracle_api_meta::{Status, Value};
+use coracle_store::{
+    Condition, Durability, Entry, Expectation, Key, Outcome, Revision, StoreError, Transaction, Write,
+};
+
+use super::encode;
+use super::objects;
+use super::resources::Resource;
+use crate::server::Server;
+
+/// What became of a conditional write.
+pub(crate) enum Committed {
+    Done(Option<Arc<Entry>>, Revision),
+    /// Somebody was faster.
+    Refused(Option<Arc<Entry>>),
+}
+
+pub(crate) fn failed(error: &StoreError) -> Status {
+    match error {
+        StoreError::Busy => Status::too_many_requests("the store has too many writes waiting", 1),
+        StoreError::Closed => Status::unavailable("the server is shutting down"),
+        StoreError::Compacted { .. } => expired(),
+        StoreError::Future { requested, latest } => too_large(requested.0, latest.0),
+        other => Status::internal(other),
+    }
+}
+
+pub(crate) fn expired() -> Status {
+    Status::expired("The resourceVersion for the provided list is too old.")
+}
+
+/// A client asks for what did not happen yet. Source: `storage.NewTooLargeResourceVersionError`.
+pub(crate) fn too_large(requested: u64, current: u64) -> Status {
+    let mut status = Status::timeout(format!("Too large resource version: {requested}, current: {current}"));
+    status.details = Some(coracle_api_meta::StatusDetails {
+        causes: vec![coracle_api_meta::Cause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        }],
+        retry_after_seconds: 1,
+        ..Default::default()
+    });
+    status
+}
+
+pub(crate) fn key(resource: &Resource, item: &str) -> Key {
+    Key::new(Arc::clone(&resource.collection), item)
+}
+
+pub(crate) async fn load(server: &Server, resource: &Resource, item: &str) -> Result<Option<Arc<Entry>>, Status> {
+    server.store.get(&key(resource, item)).await.map_err(|error| failed(&error))
+}
+
+/// The object of an entry in the form that `resource` serves.
+pub(crate) fn object(resource: &Resource, entry: &Entry) -> Result<Value, Status> {
+    let mut object = parse(&entry.value)?;
+    objects::to_served(resource, &mut object);
+    Ok(object)
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes).map_err(|error| Status::internal(format!("read a stored object: {error}")))
+}
+
+/// The bytes of an entry in the form that `resource` serves: shared where that is the stored form.
+pub(crate) fn served_bytes(resource: &Resource, entry: &Entry) -> Result<Bytes, Status> {
+    if resource.is_storage_form() {
+        return Ok(entry.value.clone());
+    }
+    served_form(resource, &entry.value)
+}
+
+/// Stored bytes, rewritten in the form that `resource` serves.
+pub(crate) fn served_form(resource: &Resource, bytes: &Bytes) -> Result<Bytes, Status> {
+    if resource.is_storage_form() {
+        return Ok(bytes.clone());
+    }
+    let mut object = parse(bytes)?;
+    objects::to_served(resource, &mut object);
+    Ok(object.to_string().into())
+}
+
+fn durability(resource: &Resource) -> Durability {
+    if resource.is_relaxed() { Durability::Relaxed } else { Durability::Synced }
+}
+
+fn ttl(server: &Server, resource: &Resource) -> Option<Duration> {
+    resource.is_event().then_some(server.config.event_ttl)
+}
+
+/// The write that stores an object.
+pub(crate) fn put(server: &Server, resource: &Resource, item: &str, object: &Value) -> Write {
+    let content = if resource.is_storage_form() {
+        encode::content(object)
+    } else {
+        let mut stored = object.clone();
+        objects::to_stored(resource, &mut stored);
+        encode::content(&stored)
+    };
+    Write::Put { key: key(resource, item), content, ttl: ttl(server, resource) }
+}
+
+/// Commits writes when `item` is as expected. The first write is the object's.
+pub(crate) async fn commit(
+    server: &Server,
+    resource: &Resource,
+    item: &str,
+    condition: Condition,
+    writes: Vec<Write>,
+) -> Result<Committed, Status> {
+    let expect = vec![Expectation { key: key(resource, item), condition }];
+    let transaction = Transaction { expect, writes, durability: durability(resource) };
+    match server.store.commit(transaction).await.map_err(|error| failed(&error))? {
+        Outcome::Committed { revision, entries } => Ok(Committed::Done(entries.into_iter().next().flatten(), revision)),
+        Outcome::Refused { current, .. } => Ok(Committed::Refused(current)),
+    }
+}
+
+/// As `entry` shows it after a write that was only tried.
+pub(crate) fn dry(mut object: Value, revision: Option<Revision>) -> Bytes {
+    match revision {
+        Some(revision) => object.set_meta("resourceVersion", revision.to_string()),
+        None => object.remove_meta("resourceVersion"),
+    }
+    object.to_string().into()
+}
+
+/// Reads a resource version; empty is `None`.
+pub(crate) fn revision(text: &str) -> Result<Option<Revision>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(|number| Some(Revision(number))).map_err(|_| {
+        Status::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+    })
+}
