@@ -35,7 +35,8 @@ impl Audit {
 
     /// Reads by the cluster's own components are not worth a line.
     pub(crate) fn wants(&self, ctx: &Ctx) -> bool {
-        self.is_on() && (ctx.info.is_mutating() || !ctx.user.username.starts_with("system:"))
+        self.is_on()
+            && (ctx.info.is_mutating() || !ctx.user.username.starts_with("system:"))
             && !(ctx.info.resource == "leases" || ctx.info.resource == "events")
     }
 

@@ -111,8 +111,10 @@ impl Authenticator {
             checked.remove(&digest);
         }
         drop(checked);
-        let claims =
-            config.token_key.verify(token, &config.issuer, &[], now).map_err(|error| format!("invalid bearer token: {error}"))?;
+        let claims = config
+            .token_key
+            .verify(token, &config.issuer, &[], now)
+            .map_err(|error| format!("invalid bearer token: {error}"))?;
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked.len() >= CACHED_TOKENS_MAX {
             checked.clear();

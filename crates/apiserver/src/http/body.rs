@@ -14,9 +14,7 @@ pub(crate) async fn read_whole(mut body: Body) -> Result<Bytes, Status> {
         let frame = frame.map_err(|error| Status::bad_request(format!("unable to read the body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > BODY_BYTES_MAX {
-            return Err(Status::too_large(format!(
-                "Request entity too large: limit is {BODY_BYTES_MAX}"
-            )));
+            return Err(Status::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}")));
         }
         if whole.is_empty() && http_body::Body::is_end_stream(&body) {
             return Ok(data);

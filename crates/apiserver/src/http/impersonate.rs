@@ -22,11 +22,14 @@ struct Wish<'a> {
 pub(crate) fn apply(server: &Server, user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Status> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = text("impersonate-user");
-    let groups: Vec<&str> = headers.get_all("impersonate-group").iter().filter_map(|value| value.to_str().ok()).collect();
+    let groups: Vec<&str> =
+        headers.get_all("impersonate-group").iter().filter_map(|value| value.to_str().ok()).collect();
     let uid = text("impersonate-uid");
     let extra: Vec<(String, &str)> = headers
         .iter()
-        .filter_map(|(key, value)| Some((decode(key.as_str().strip_prefix(EXTRA_PREFIX)?, false), value.to_str().ok()?)))
+        .filter_map(|(key, value)| {
+            Some((decode(key.as_str().strip_prefix(EXTRA_PREFIX)?, false), value.to_str().ok()?))
+        })
         .collect();
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::request_info::RequestInfo;
 use super::Ctx;
+use super::request_info::RequestInfo;
 
 /// Upper bounds in seconds. Source: `apiserver_request_duration_seconds`, thinned.
 const BUCKETS: [f64; 10] = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0, 5.0, 60.0];
@@ -76,7 +76,8 @@ impl Metrics {
         out.push_str("# TYPE apiserver_storage_objects gauge\n");
         for resource in ctx.server.resources().stored() {
             let count = ctx.server.store.local_count(&resource.collection);
-            let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{}\"}} {count}", resource.gvr().group_resource());
+            let _ =
+                writeln!(out, "apiserver_storage_objects{{resource=\"{}\"}} {count}", resource.gvr().group_resource());
         }
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         out.push_str("# TYPE apiserver_request_total counter\n");

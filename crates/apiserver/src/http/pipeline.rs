@@ -58,8 +58,7 @@ fn begin(server: &Arc<Server>, request: &Request<Body>, audit_id: &str) -> Resul
     }
     let query = Query::parse(raw_query);
     let info = RequestInfo::read(request.method(), request.uri().path(), &query);
-    let user =
-        server.authenticator.request(&server.config, &*server.store, request.extensions(), request.headers())?;
+    let user = server.authenticator.request(&server.config, &*server.store, request.extensions(), request.headers())?;
     let user = impersonate::apply(server, user, request.headers())?;
     Ok(Ctx::new(
         Arc::clone(server),

@@ -137,7 +137,11 @@ mod tests {
         check(Method::GET, "/api/v1/namespaces/a", "true|get||v1|a|namespaces|a||");
         check(Method::PUT, "/api/v1/namespaces/a/finalize", "true|update||v1|a|namespaces|a|finalize|");
         check(Method::GET, "/api/v1/namespaces/a/pods?watch=true", "true|watch||v1|a|pods|||");
-        check(Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "true|deletecollection|apps|v1|a|deployments|||");
+        check(
+            Method::DELETE,
+            "/apis/apps/v1/namespaces/a/deployments",
+            "true|deletecollection|apps|v1|a|deployments|||",
+        );
         check(Method::GET, "/api/v1/namespaces/a/pods/p/proxy/x/y/", "true|get||v1|a|pods|p|proxy|x/y/");
         check(Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dx", "true|list||v1||pods|x||");
         check(Method::GET, "/api/v1/watch/pods", "true|watch||v1||pods|||");

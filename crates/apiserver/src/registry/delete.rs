@@ -118,7 +118,10 @@ enum Tried {
 }
 
 fn check_preconditions(target: &Target, options: &DeleteOptions, object: &Value) -> Result<(), Status> {
-    let checks = [("UID", &options.uid, object.uid()), ("ResourceVersion", &options.resource_version, object.resource_version())];
+    let checks = [
+        ("UID", &options.uid, object.uid()),
+        ("ResourceVersion", &options.resource_version, object.resource_version()),
+    ];
     for (what, wanted, found) in checks {
         if let Some(wanted) = wanted
             && wanted != found
@@ -245,8 +248,7 @@ fn set_finalizers(object: &mut Value, finalizers: &[String]) {
 /// The finalizers that the object has once its dependents' fate is decided.
 fn finalizers(resource: &Resource, object: &Value, asked: Option<Propagation>) -> Vec<String> {
     let list = object.meta().and_then(|meta| meta.get("finalizers")).and_then(Value::as_array);
-    let mut finalizers: Vec<String> =
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut finalizers: Vec<String> = list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let has = |name: &str| finalizers.iter().any(|own| own == name);
     let propagation = asked.or_else(|| {
         if has(ORPHAN) {

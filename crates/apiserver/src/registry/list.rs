@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Status, Value};
 use coracle_store::{Entry, Range, Revision, StoreError};
 use serde::{Deserialize, Serialize};
@@ -83,7 +82,10 @@ fn plan(ctx: &Ctx) -> Result<Plan, Status> {
     let token = query.get("continue");
     if !token.is_empty() {
         if !matching.is_empty() {
-            return Err(invalid("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided"));
+            return Err(invalid(
+                "resourceVersionMatch",
+                "Forbidden: resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         if !text.is_empty() && text != "0" {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
@@ -96,9 +98,17 @@ fn plan(ctx: &Ctx) -> Result<Plan, Status> {
     let latest = ctx.server.store.local_revision();
     match (matching, wanted) {
         ("", None) => {}
-        (_, None) => return Err(invalid("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")),
+        (_, None) => {
+            return Err(invalid(
+                "resourceVersionMatch",
+                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        }
         ("Exact", Some(Revision(0))) => {
-            return Err(invalid("resourceVersionMatch", "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            return Err(invalid(
+                "resourceVersionMatch",
+                "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
         ("" | "NotOlderThan" | "Exact", Some(wanted)) if wanted > latest => {
             return Err(storage::too_large(wanted.0, latest.0));
@@ -175,7 +185,8 @@ pub(crate) async fn list(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
     let body = match accept.form {
         Form::Whole => whole(target, &listed)?,
         form => {
-            let items = listed.entries.iter().map(|entry| storage::object(resource, entry)).collect::<Result<Vec<_>, _>>()?;
+            let items =
+                listed.entries.iter().map(|entry| storage::object(resource, entry)).collect::<Result<Vec<_>, _>>()?;
             let value = if form == Form::Table {
                 forms::table(resource, &items, list_meta(&listed), &accept, forms::Include::read(ctx)?, true)
             } else {
@@ -225,4 +236,3 @@ pub(crate) async fn selected(ctx: &Ctx, target: &Target) -> Result<Vec<Value>, S
     let listed = page(ctx, target, &selection).await?;
     listed.entries.iter().map(|entry| storage::object(&target.resource, entry)).collect()
 }
-

@@ -2,6 +2,7 @@
 
 pub(crate) mod admit;
 pub(crate) mod create;
+pub(crate) mod custom_table;
 pub(crate) mod delete;
 pub(crate) mod encode;
 pub(crate) mod fields;
@@ -70,7 +71,8 @@ fn target(ctx: &Ctx) -> Result<Target, Status> {
 
 /// A name may also come from a field selector, for authorization only.
 fn path_has_name(ctx: &Ctx) -> bool {
-    !matches!(ctx.info.verb.as_str(), "list" | "watch" | "deletecollection" | "create") || !ctx.info.subresource.is_empty()
+    !matches!(ctx.info.verb.as_str(), "list" | "watch" | "deletecollection" | "create")
+        || !ctx.info.subresource.is_empty()
 }
 
 /// Answers requests about resources.

@@ -1,61 +1,108 @@
 //! The one place where schemas, merging and rules plug into the registry.
 
 use bytes::Bytes;
+use coracle_api_merge as merge;
 use coracle_api_meta::object::ObjectExt;
-use coracle_api_meta::{FieldError, Gvk, Status, Value};
+use coracle_api_meta::{FieldError, FieldPath, Gvk, Status, Value};
+use coracle_api_rules::{Strategy, convert, strategy, table as tables};
+use coracle_api_schema::{self as schema, DecodeError, Decoded, Limits, TypeId, builtin, proto};
 use http::StatusCode;
+use serde_json::json;
 
 use super::options::{FieldValidation, WriteOptions};
 use super::resources::Resource;
-use crate::http::negotiate::{JSON, YAML};
-use crate::http::{Ctx, Reply};
+use crate::http::negotiate::{JSON, PROTOBUF, YAML};
+use crate::http::{Ctx, Reply, reply};
+use crate::time;
 
 /// Whether answers can be protobuf.
-pub(crate) const PROTOBUF_ANSWERS: bool = false;
+pub(crate) const PROTOBUF_ANSWERS: bool = true;
 
+/// The compiled schema of a custom resource's version.
 pub(crate) type CustomSchema = ();
 
-pub(crate) fn storage_version(gvk: &Gvk) -> Gvk {
-    match (gvk.group.as_str(), gvk.kind.as_str()) {
-        ("autoscaling", "HorizontalPodAutoscaler") => Gvk::new("autoscaling", "v2", &gvk.kind),
-        ("events.k8s.io", "Event") => Gvk::new("", "v1", "Event"),
-        _ => gvk.clone(),
-    }
+fn rules(resource: &Resource) -> &'static dyn Strategy {
+    strategy(&resource.gvk())
 }
 
-fn convert(object: &mut Value, to: &Gvk) {
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert("apiVersion".to_owned(), to.api_version().into());
+fn stored_rules(resource: &Resource) -> &'static dyn Strategy {
+    strategy(&resource.storage)
+}
+
+pub(crate) fn storage_version(gvk: &Gvk) -> Gvk {
+    convert::storage_version(gvk)
+}
+
+fn convert_to(resource: &Resource, object: &mut Value, to: &Gvk) {
+    if resource.custom.is_some() {
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), to.api_version().into());
+        }
+    } else {
+        convert::convert(object, to);
     }
 }
 
 pub(crate) fn to_served(resource: &Resource, object: &mut Value) {
     if !resource.is_storage_form() {
-        convert(object, &resource.gvk());
+        convert_to(resource, object, &resource.gvk());
     }
 }
 
 pub(crate) fn to_stored(resource: &Resource, object: &mut Value) {
     if !resource.is_storage_form() {
-        convert(object, &resource.storage);
+        convert_to(resource, object, &resource.storage);
     }
 }
 
-/// A body of JSON or YAML without further checks.
-pub(crate) fn decode_plain(content_type: &str, body: &[u8], kind: &str) -> Result<Value, Status> {
-    let parsed = match content_type {
-        "" | JSON => serde_json::from_slice::<Value>(body).map_err(|error| error.to_string()),
-        YAML | "application/x-yaml" | "text/yaml" => {
-            let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
-            serde_saphyr::from_str::<Value>(text).map_err(|error| error.to_string())
+fn unrecognized(kind: &str, why: &dyn std::fmt::Display) -> Status {
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+}
+
+fn decode_failed(wanted: &Gvk, error: &DecodeError) -> Status {
+    match error {
+        DecodeError::TooLarge { .. } => Status::too_large(error.to_string()),
+        DecodeError::Syntax(_) => unrecognized(&wanted.kind, error),
+        DecodeError::Type(_) | DecodeError::Yaml(_) => Status::bad_request(cannot_be_handled(wanted, error)),
+    }
+}
+
+fn cannot_be_handled(wanted: &Gvk, why: &dyn std::fmt::Display) -> String {
+    let kind = &wanted.kind;
+    format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", wanted.version)
+}
+
+fn type_of(wanted: &Gvk) -> Option<TypeId> {
+    builtin().kind(wanted)
+}
+
+fn decode_text(content_type: &str, body: &[u8], wanted: &Gvk) -> Result<Decoded, Status> {
+    let (schemas, ty, limits) = (builtin(), type_of(wanted), Limits::default());
+    let decoded = match content_type {
+        PROTOBUF => {
+            let value = proto::decode_as(body, limits, schemas, Some(wanted));
+            return value
+                .map(|value| Decoded { value, strict: Vec::new() })
+                .map_err(|error| unrecognized(&wanted.kind, &error));
         }
-        _ => return Err(Status::unsupported_media_type(&[JSON, YAML])),
+        "" | JSON | "*/*" if proto::recognise(body) => return decode_text(PROTOBUF, body, wanted),
+        "" | JSON | "*/*" => schema::decode_json(body, limits, schemas, ty),
+        YAML | "application/x-yaml" | "text/yaml" => schema::decode_yaml(body, limits, schemas, ty),
+        _ => return Err(Status::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
     };
-    parsed.map_err(|error| {
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {error}"
-        ))
-    })
+    decoded.map_err(|error| decode_failed(wanted, &error))
+}
+
+/// A body that is no object of the registry, such as `DeleteOptions`.
+pub(crate) fn decode_plain(content_type: &str, body: &[u8], kind: &str) -> Result<Value, Status> {
+    if content_type == PROTOBUF || proto::recognise(body) {
+        let fallback = Gvk::new("meta.k8s.io", "v1", kind);
+        return proto::decode_as(body, Limits::default(), builtin(), Some(&fallback))
+            .map_err(|error| unrecognized(kind, &error));
+    }
+    let none = Gvk::new("", "", kind);
+    let text = if matches!(content_type, YAML) { YAML } else { JSON };
+    decode_text(text, body, &none).map(|decoded| decoded.value)
 }
 
 /// The object in a body, checked to be of the wanted kind.
@@ -65,28 +112,34 @@ pub(crate) fn decode(
     body: &[u8],
     wanted: &Gvk,
     _custom: Option<&CustomSchema>,
-    _validation: FieldValidation,
+    validation: FieldValidation,
 ) -> Result<Value, Status> {
-    let _ = ctx;
-    let mut object = decode_plain(content_type, body, &wanted.kind)?;
+    let decoded = decode_text(content_type, body, wanted)?;
+    let mut object = decoded.value;
     check_kind(&mut object, wanted)?;
+    if let Some(error) = schema::strict_error(&decoded.strict) {
+        match validation {
+            FieldValidation::Strict => return Err(Status::bad_request(cannot_be_handled(wanted, &error))),
+            FieldValidation::Warn => decoded.strict.into_iter().for_each(|problem| ctx.warn(problem)),
+            FieldValidation::Ignore => {}
+        }
+    }
     Ok(object)
 }
 
 /// Fills in kind and version where they are missing, and refuses others.
 pub(crate) fn check_kind(object: &mut Value, wanted: &Gvk) -> Result<(), Status> {
     let api_version = wanted.api_version();
-    let Some(fields) = object.as_object_mut() else {
-        return Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {})", wanted.kind)));
-    };
-    let found = |fields: &coracle_api_meta::Map, key: &str| {
-        fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let (kind, version) = (found(fields, "kind"), found(fields, "apiVersion"));
+    let found = (object.kind().to_owned(), object.api_version().to_owned());
+    let Some(fields) = object.as_object_mut() else { return Err(unrecognized(&wanted.kind, &"it is no object")) };
+    let (kind, version) = found;
     if !kind.is_empty() && kind != wanted.kind {
         return Err(Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: no kind {:?} is registered for version {version:?}",
-            wanted.version, wanted.kind, kind
+            "{kind} in version {:?} cannot be handled as a {}: converting ({}) to ({}): unknown conversion",
+            version.rsplit('/').next().unwrap_or_default(),
+            wanted.kind,
+            kind,
+            wanted.kind
         )));
     }
     if !version.is_empty() && version != api_version {
@@ -99,96 +152,156 @@ pub(crate) fn check_kind(object: &mut Value, wanted: &Gvk) -> Result<(), Status>
     Ok(())
 }
 
-pub(crate) fn protobuf_reply(_code: StatusCode, _json: &Bytes) -> Result<Reply, Status> {
-    Err(Status::not_acceptable(&[JSON, YAML]))
+/// JSON bytes of an answer as protobuf; as JSON where there is no such form.
+pub(crate) fn protobuf_reply(code: StatusCode, json: &Bytes) -> Result<Reply, Status> {
+    let Ok(value) = serde_json::from_slice::<Value>(json) else { return Ok(reply::bytes(code, JSON, json.clone())) };
+    match protobuf_of(&value) {
+        Some(body) => Ok(reply::bytes(code, PROTOBUF, body)),
+        None => Ok(reply::bytes(code, JSON, json.clone())),
+    }
 }
 
-pub(crate) fn default(_resource: &Resource, _object: &mut Value) {}
+fn protobuf_of(value: &Value) -> Option<Vec<u8>> {
+    let schemas = builtin();
+    let Some(items) = value.get("items").and_then(Value::as_array).filter(|_| value.kind().ends_with("List")) else {
+        return proto::encode(value, schemas).ok();
+    };
+    let list = value.gvk()?;
+    let item = Gvk::new(list.group.clone(), list.version.clone(), list.kind.strip_suffix("List")?);
+    let bodies: Vec<Vec<u8>> =
+        items.iter().map(|object| proto::encode_body(object, schemas, &item)).collect::<Result<_, _>>().ok()?;
+    let metadata = value.get("metadata").cloned().unwrap_or_default();
+    let items = bodies.iter().map(Vec::as_slice);
+    proto::encode_list(value.api_version(), value.kind(), &metadata, items, schemas).ok()
+}
+
+/// Whether the resource has a protobuf form.
+pub(crate) fn has_protobuf(resource: &Resource) -> bool {
+    resource.custom.is_none() && proto::encode_body(&json!({}), builtin(), &resource.gvk()).is_ok()
+}
+
+/// Writes a watch frame in protobuf; false when the object cannot be.
+pub(crate) fn protobuf_frame(out: &mut Vec<u8>, kind: &str, object: &Bytes) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(object) else { return false };
+    match proto::encode_watch_event(kind, &value, builtin()) {
+        Ok(frame) => {
+            out.extend_from_slice(&frame);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+pub(crate) fn default(resource: &Resource, object: &mut Value) {
+    rules(resource).default(object);
+}
 
 pub(crate) fn prepare_for_create(resource: &Resource, object: &mut Value) {
-    if resource.subresource("status").is_some()
-        && !resource.is("", "nodes")
-        && let Some(fields) = object.as_object_mut()
-    {
+    let drops_status = resource.custom.as_ref().is_some_and(|custom| custom.has_status);
+    if drops_status && let Some(fields) = object.as_object_mut() {
         fields.shift_remove("status");
     }
-    object.set_meta("generation", 1);
+    rules(resource).prepare_for_create(object);
 }
 
 pub(crate) fn prepare_for_update(resource: &Resource, subresource: &str, new: &mut Value, old: &Value) {
-    let (Some(fields), Some(old_fields)) = (new.as_object_mut(), old.as_object()) else { return };
-    if subresource.is_empty() {
-        if resource.subresource("status").is_some() {
-            match old_fields.get("status") {
-                Some(status) => fields.insert("status".to_owned(), status.clone()),
-                None => fields.shift_remove("status"),
-            };
-        }
-        if fields.get("spec") != old_fields.get("spec") {
-            let generation = old.at(&["metadata", "generation"]).and_then(Value::as_i64).unwrap_or_default();
-            new.set_meta("generation", generation + 1);
-        }
-    } else if subresource == "status" {
-        for (key, value) in old_fields {
-            if !matches!(key.as_str(), "status" | "metadata") {
-                fields.insert(key.clone(), value.clone());
-            }
-        }
+    let rules = rules(resource);
+    match subresource {
+        "" => rules.prepare_for_update(new, old),
+        "status" => rules.prepare_for_status_update(new, old),
+        other => rules.prepare_for_subresource_update(other, new, old),
     }
 }
 
-pub(crate) fn validate_create(_resource: &Resource, _object: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub(crate) fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    rules(resource).validate_create(object)
 }
 
-pub(crate) fn validate_update(_resource: &Resource, _subresource: &str, _new: &Value, _old: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub(crate) fn validate_update(resource: &Resource, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+    let rules = rules(resource);
+    match subresource {
+        "" => rules.validate_update(new, old),
+        "status" => rules.validate_status_update(new, old),
+        other => rules.validate_subresource_update(other, new, old),
+    }
 }
 
-pub(crate) fn warnings(_resource: &Resource, _new: &Value, _old: Option<&Value>) -> Vec<String> {
-    Vec::new()
+pub(crate) fn warnings(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<String> {
+    let rules = rules(resource);
+    old.map_or_else(|| rules.warnings_on_create(new), |old| rules.warnings_on_update(new, old))
 }
 
-pub(crate) fn allows_create_on_update(_resource: &Resource) -> bool {
-    false
+pub(crate) fn allows_create_on_update(resource: &Resource) -> bool {
+    rules(resource).allow_create_on_update()
 }
 
-pub(crate) fn allows_unconditional_update(_resource: &Resource) -> bool {
-    true
+pub(crate) fn allows_unconditional_update(resource: &Resource) -> bool {
+    rules(resource).allow_unconditional_update()
 }
 
-pub(crate) fn orphans_dependents(_resource: &Resource) -> bool {
-    false
+pub(crate) fn orphans_dependents(resource: &Resource) -> bool {
+    rules(resource).orphans_dependents()
 }
 
 /// Seconds until a deletion is final.
 pub(crate) fn grace_seconds(resource: &Resource, object: &Value, asked: Option<i64>) -> i64 {
-    if !resource.is("", "pods") || object.str_at(&["spec", "nodeName"]).is_empty() {
-        return 0;
-    }
-    let own = object.at(&["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(30);
-    asked.unwrap_or(own).max(0)
+    let rules = rules(resource);
+    if rules.graceful_deletion() { rules.grace_seconds(object, asked) } else { 0 }
 }
 
 /// The name that a selectable field has in storage, or `None` when it cannot be selected by.
-pub(crate) fn selectable_field(_resource: &Resource, field: &str) -> Option<String> {
-    matches!(field, "metadata.name" | "metadata.namespace" | "spec.nodeName" | "status.phase").then(|| field.to_owned())
+pub(crate) fn selectable_field(resource: &Resource, field: &str) -> Option<String> {
+    if let Some(custom) = &resource.custom {
+        let own = custom.selectable.iter().any(|own| own == field);
+        let known = own || field == "metadata.name" || (resource.namespaced && field == "metadata.namespace");
+        return known.then(|| field.to_owned());
+    }
+    if !rules(resource).selectable_fields().contains(&field) {
+        return None;
+    }
+    let stored = match (resource.plural.as_str(), field) {
+        ("events", "reportingController") => "reportingComponent".to_owned(),
+        ("events", _) => field.replacen("regarding.", "involvedObject.", 1),
+        ("namespaces", "name") => "metadata.name".to_owned(),
+        _ => field.to_owned(),
+    };
+    Some(stored)
 }
 
 /// Selectable fields other than name and namespace, with their values.
-pub(crate) fn selectable_values(_resource: &Resource, object: &Value) -> Vec<(String, String)> {
-    ["spec.nodeName", "status.phase"]
-        .iter()
-        .map(|field| {
-            let path: Vec<&str> = field.split('.').collect();
-            ((*field).to_owned(), object.str_at(&path).to_owned())
-        })
-        .collect()
+pub(crate) fn selectable_values(resource: &Resource, object: &Value) -> Vec<(String, String)> {
+    if let Some(custom) = &resource.custom {
+        return custom.selectable.iter().map(|field| (field.clone(), custom_value(object, field))).collect();
+    }
+    let rules = stored_rules(resource);
+    let fields = rules.selectable_fields().iter().filter(|field| !field.starts_with("metadata."));
+    fields.map(|field| ((*field).to_owned(), rules.field_value(object, field).into_owned())).collect()
 }
 
-/// Same but for what every write changes.
+fn custom_value(object: &Value, field: &str) -> String {
+    let path: Vec<&str> = field.split('.').collect();
+    match object.at(&path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// Same but for the times in managed fields.
 pub(crate) fn same(new: &Value, old: &Value) -> bool {
-    new == old
+    new == old || (without_times(new) == without_times(old))
+}
+
+fn without_times(object: &Value) -> Value {
+    let mut object = object.clone();
+    object.remove_meta("resourceVersion");
+    let managed = object.get_mut("metadata").and_then(|meta| meta.get_mut("managedFields"));
+    for entry in managed.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(fields) = entry.as_object_mut() {
+            fields.shift_remove("time");
+        }
+    }
+    object
 }
 
 /// Which patch a body is.
@@ -200,19 +313,33 @@ pub(crate) enum PatchKind {
     Apply,
 }
 
-/// What a patch makes of an object.
+/// What a patch makes of an object, and the fields in it that the kind does not have.
 pub(crate) fn apply_patch(
-    _resource: &Resource,
+    resource: &Resource,
     kind: PatchKind,
     patch: &Value,
     current: &Value,
-    _validation: FieldValidation,
+    validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let patched = match kind {
-        PatchKind::Json => coracle_api_merge::json_patch(current.clone(), patch),
-        _ => coracle_api_merge::merge_patch(current.clone(), patch),
+    let gvk = resource.gvk();
+    let patched = match (kind, type_of(&gvk)) {
+        (PatchKind::Json, _) => merge::json_patch(current.clone(), patch),
+        (PatchKind::Strategic, Some(ty)) => merge::strategic_merge_patch(builtin(), ty, current.clone(), patch),
+        _ => merge::merge_patch(current.clone(), patch),
     };
-    patched.map(|patched| (patched, Vec::new())).map_err(|error| error.status())
+    let patched = patched.map_err(|error| error.status())?;
+    let Some(ty) = type_of(&gvk).filter(|_| resource.custom.is_none()) else { return Ok((patched, Vec::new())) };
+    let decoded = schema::decode_value(&patched, Limits::default(), builtin(), Some(ty));
+    let decoded = decoded.map_err(|error| invalid_patch(patch, &error.to_string()))?;
+    match schema::strict_error(&decoded.strict) {
+        Some(error) if validation == FieldValidation::Strict => Err(invalid_patch(patch, &error)),
+        _ => Ok((decoded.value, decoded.strict)),
+    }
+}
+
+fn invalid_patch(patch: &Value, why: &str) -> Status {
+    let error = FieldError::invalid(&FieldPath::new("patch"), patch.to_string(), why);
+    Status::invalid(&Gvk::default(), "", &[error])
 }
 
 /// Server-side apply: the live object (null when there is none) with the applied configuration merged in.
@@ -224,11 +351,18 @@ pub(crate) fn apply(
     _options: &WriteOptions,
 ) -> Result<Value, Status> {
     let base = if live.is_null() { Value::Object(Default::default()) } else { live.clone() };
-    coracle_api_merge::merge_patch(base, applied).map_err(|error| error.status())
+    merge::merge_patch(base, applied).map_err(|error| error.status())
 }
 
 /// Notes in `managedFields` who owns what after a write.
-pub(crate) fn track(_resource: &Resource, _old: Option<&Value>, _new: &mut Value, _subresource: &str, _options: &WriteOptions) {}
+pub(crate) fn track(
+    _resource: &Resource,
+    _old: Option<&Value>,
+    _new: &mut Value,
+    _subresource: &str,
+    _options: &WriteOptions,
+) {
+}
 
 /// Columns and rows of a table.
 pub(crate) struct TableRows {
@@ -236,16 +370,19 @@ pub(crate) struct TableRows {
     pub rows: Vec<Value>,
 }
 
-pub(crate) fn table(_resource: &Resource, objects: &[Value]) -> TableRows {
-    let columns = serde_json::json!([
-        {"name": "Name", "type": "string", "format": "name", "description": "Name must be unique within a namespace.", "priority": 0},
-        {"name": "Created At", "type": "date", "format": "", "description": "When it was made.", "priority": 0},
-    ]);
-    let rows = objects.iter().map(|object| serde_json::json!([object.name(), object.meta_str("creationTimestamp")]));
-    TableRows { columns, rows: rows.collect() }
-}
-
-/// Writes a watch frame in protobuf; false when the object cannot be.
-pub(crate) fn protobuf_frame(_out: &mut Vec<u8>, _kind: &str, _object: &Bytes) -> bool {
-    false
+pub(crate) fn table(resource: &Resource, objects: &[Value]) -> TableRows {
+    if resource.custom.is_some() {
+        return super::custom_table::table(resource, objects);
+    }
+    let gvk = resource.gvk();
+    let columns: Vec<Value> = tables::columns(&gvk)
+        .iter()
+        .map(|column| {
+            json!({"name": column.name, "type": column.kind, "format": column.format,
+                "description": column.description, "priority": column.priority})
+        })
+        .collect();
+    let now = time::now();
+    let rows = objects.iter().map(|object| Value::Array(tables::row(&gvk, object, now)));
+    TableRows { columns: columns.into(), rows: rows.collect() }
 }

@@ -120,7 +120,10 @@ fn patch_options(detail: &str) -> Status {
 /// Apply creates what is not there.
 async fn apply_new(ctx: &Ctx, target: &Target, patch: &Value, options: &WriteOptions) -> Result<Reply, Status> {
     if !patch.uid().is_empty() {
-        let why = format!("uid mismatch: the provided object specified uid {}, and no existing object was found", patch.uid());
+        let why = format!(
+            "uid mismatch: the provided object specified uid {}, and no existing object was found",
+            patch.uid()
+        );
         return Err(Status::conflict(&target.resource.gvr(), &target.name, &why));
     }
     if !patch.resource_version().is_empty() {

@@ -109,9 +109,7 @@ pub(crate) fn collection(group: &str, plural: &str) -> String {
 impl Resources {
     fn new(rows: Vec<Arc<Resource>>) -> Self {
         let index = rows.iter().enumerate();
-        let index = index
-            .map(|(at, row)| ((row.group.clone(), row.version.clone(), row.plural.clone()), at))
-            .collect();
+        let index = index.map(|(at, row)| ((row.group.clone(), row.version.clone(), row.plural.clone()), at)).collect();
         Self { rows, index }
     }
 

@@ -54,9 +54,12 @@ impl Selection {
         }
         let facts = Facts::of(resource, entry);
         facts.match_labels(&self.labels)
-            && self.fields.terms.iter().filter(|term| !is_name(&term.field)).all(|term| {
-                (facts.field(&term.field) == term.value) == term.equal
-            })
+            && self
+                .fields
+                .terms
+                .iter()
+                .filter(|term| !is_name(&term.field))
+                .all(|term| (facts.field(&term.field) == term.value) == term.equal)
     }
 
     /// The name and namespace terms, judged by the key alone.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coracle_api_meta::Status;
 use coracle_api_meta::object::ObjectExt;
-use coracle_api_meta::{Status, Value};
 use coracle_client::BoxError;
 use coracle_store::{Entry, Event, Range, Revision, StoreError, Watch};
 use http::header;
@@ -107,12 +107,12 @@ pub(crate) async fn watch(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
     }
     let selection = Selection::read(target, &ctx.query)?;
     let start = start(ctx, target, &selection).await?;
-    let watch = ctx.server.store.watch(&target.resource.collection, &selection.prefix, start.after).map_err(|error| {
-        match error {
+    let watch = ctx.server.store.watch(&target.resource.collection, &selection.prefix, start.after).map_err(
+        |error| match error {
             StoreError::Compacted { requested, oldest } => too_old(requested, oldest),
             other => storage::failed(&other),
-        }
-    })?;
+        },
+    )?;
     let seconds = ctx.query.number("timeoutSeconds").and_then(|seconds| u64::try_from(seconds).ok());
     let seconds = seconds.filter(|seconds| *seconds > 0);
     let seconds = seconds.unwrap_or_else(|| DURATION_MIN_SECONDS + rand::random_range(0..DURATION_MIN_SECONDS));
@@ -180,7 +180,9 @@ impl Running {
                         return Some(out.into());
                     }
                 }
-                Err(StoreError::Compacted { requested, oldest }) => return Some(self.fail(&too_old(requested, oldest))),
+                Err(StoreError::Compacted { requested, oldest }) => {
+                    return Some(self.fail(&too_old(requested, oldest)));
+                }
                 Err(error) => return Some(self.fail(&storage::failed(&error))),
             }
         }
@@ -292,4 +294,3 @@ fn frame(out: &mut Vec<u8>, encoding: Encoding, kind: &str, object: &Bytes) {
     out.extend_from_slice(object);
     out.extend_from_slice(b"}\n");
 }
-

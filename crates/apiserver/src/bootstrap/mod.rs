@@ -1,0 +1,104 @@
+//! The objects that every cluster has. Made when the server starts, where they are missing; what an administrator changed stays,
+//! except that missing rules come back. Source: `pkg/controlplane`, `rbac/bootstrappolicy`, KEP-1040 for flow control.
+
+mod flow;
+mod policy;
+mod service;
+
+pub(crate) use service::first_address;
+
+use std::sync::Arc;
+
+use coracle_api_meta::object::ObjectExt;
+use coracle_api_meta::{Status, Value};
+use serde_json::json;
+
+use crate::config::StartError;
+use crate::http::Ctx;
+use crate::registry::options::{FieldValidation, WriteOptions};
+use crate::registry::resources::item_name_of;
+use crate::registry::{Target, create, storage};
+use crate::server::Server;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+pub(crate) async fn run(server: &Arc<Server>) -> Result<(), StartError> {
+    let ctx = Ctx::internal(Arc::clone(server));
+    let failed = |status: Status| StartError::Bootstrap(status.message);
+    for name in NAMESPACES {
+        ensure(&ctx, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+            .await
+            .map_err(failed)?;
+    }
+    for object in policy::objects() {
+        policy::ensure(&ctx, object).await.map_err(failed)?;
+    }
+    for object in fixed(server) {
+        ensure(&ctx, object).await.map_err(failed)?;
+    }
+    for object in flow::objects() {
+        ensure(&ctx, object).await.map_err(failed)?;
+    }
+    service::ensure(&ctx).await.map_err(failed)?;
+    Ok(())
+}
+
+fn fixed(server: &Server) -> Vec<Value> {
+    let class = |name: &str, value: i64, what: &str| {
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": format!("Used for system critical pods that must {what}.")})
+    };
+    let mut objects = vec![
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "run in the cluster, but can be moved to another node if necessary",
+        ),
+        class("system-node-critical", 2_000_001_000, "not be moved from their current node"),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"client-ca-file": server.config.client_ca_pem},
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}}),
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [server.config.service_cidr.trunc().to_string()]}}),
+    ];
+    for (group, versions) in server.resources().groups() {
+        for version in versions {
+            objects.push(api_service(&group, &version));
+        }
+    }
+    objects
+}
+
+fn api_service(group: &str, version: &str) -> Value {
+    let group_priority = if group.is_empty() { 18000 } else { 17000 };
+    json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
+        "spec": {"group": group, "version": version, "groupPriorityMinimum": group_priority, "versionPriority": 15},
+        "status": {"conditions": [{"type": "Available", "status": "True", "reason": "Local",
+            "message": "Local APIServices are always available", "lastTransitionTime": crate::time::now_text()}]},
+    })
+}
+
+pub(crate) fn options(manager: &str) -> WriteOptions {
+    WriteOptions { dry_run: false, validation: FieldValidation::Ignore, field_manager: manager.to_owned(), force: true }
+}
+
+pub(crate) fn target_of(server: &Server, object: &Value) -> Result<Target, Status> {
+    let gvk = object.gvk().ok_or_else(|| Status::internal("a built-in object has no kind"))?;
+    let resource = server.resources().find_kind(&gvk).ok_or_else(Status::no_such_path)?;
+    Ok(Target { resource, namespace: object.namespace().to_owned(), name: object.name().to_owned() })
+}
+
+/// Creates the object unless there is one of its name.
+pub(crate) async fn ensure(ctx: &Ctx, object: Value) -> Result<(), Status> {
+    let target = target_of(&ctx.server, &object)?;
+    let item = item_name_of(&object);
+    if ctx.server.store.local_get(&storage::key(&target.resource, &item)).is_some() {
+        return Ok(());
+    }
+    match create::create_object(ctx, &target, object, &options("coracle")).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.is("AlreadyExists") => Ok(()),
+        Err(status) => Err(status),
+    }
+}

@@ -1,0 +1,61 @@
+//! Subresources, and what writes of some kinds do beside the write.
+
+pub(crate) mod allocate;
+mod approval;
+mod binding;
+pub(crate) mod crd;
+mod eviction;
+mod kubelet;
+mod proxy;
+mod scale;
+mod token;
+mod tunnel;
+
+use std::sync::Arc;
+
+use coracle_api_meta::Status;
+use coracle_client::Body;
+use http::Request;
+
+use crate::http::{Ctx, Reply, body};
+use crate::registry::{Target, patch, read, update};
+
+/// Subresources that hold the object itself and are read and written as it is.
+const OF_OBJECT: [&str; 5] = ["status", "ephemeralcontainers", "resize", "approval", "finalize"];
+
+pub(crate) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Body>) -> Result<Reply, Status> {
+    let resource = &target.resource;
+    let name = ctx.info.subresource.as_str();
+    let verb = ctx.info.verb.as_str();
+    let row = resource.subresource(name).ok_or_else(Status::no_such_path)?;
+    if !row.verbs.iter().any(|own| own == verb) {
+        return Err(Status::method_not_allowed(&resource.gvr(), verb));
+    }
+    match name {
+        _ if OF_OBJECT.contains(&name) => of_object(ctx, target, name, request).await,
+        "scale" => scale::handle(ctx, target, request).await,
+        "binding" => binding::pod(ctx, target, body::read_whole(request.into_body()).await?).await,
+        "eviction" => eviction::handle(ctx, target, body::read_whole(request.into_body()).await?).await,
+        "token" => token::handle(ctx, target, body::read_whole(request.into_body()).await?).await,
+        "log" | "exec" | "attach" | "portforward" => kubelet::handle(ctx, target, request).await,
+        "proxy" => proxy::handle(ctx, target, request).await,
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+async fn of_object(ctx: &Ctx, target: &Target, name: &str, request: Request<Body>) -> Result<Reply, Status> {
+    if ctx.info.verb == "get" {
+        return read::get(ctx, target).await;
+    }
+    let body = body::read_whole(request.into_body()).await?;
+    if name == "approval" {
+        approval::check(ctx, target)?;
+    }
+    if ctx.info.verb == "patch" {
+        return patch::patch(ctx, target, name, body).await;
+    }
+    update::update(ctx, target, name, body).await
+}
+
+pub(crate) use approval::may;
+pub(crate) use binding::collection as bind;

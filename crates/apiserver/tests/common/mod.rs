@@ -1,0 +1,103 @@
+//! A server of a test's own: its authorities, store and address.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_api_meta::UserInfo;
+use coracle_apiserver::{ByteStream, Config, DirectDialer, NodeConnector, NodeTarget, Server, ServingCertificate};
+use coracle_client::Client;
+use coracle_pki::{Authority, LeafParams, TokenKey};
+use coracle_store::{Embedded, Store};
+use jiff::{SignedDuration, Timestamp};
+
+pub struct Cluster {
+    pub server: Arc<Server>,
+    pub address: SocketAddr,
+    pub kubeconfig: PathBuf,
+    pub store: Arc<dyn Store>,
+    pub folder: tempfile::TempDir,
+}
+
+struct NoNodes;
+
+#[async_trait]
+impl NodeConnector for NoNodes {
+    async fn connect(&self, node: &NodeTarget) -> std::io::Result<Box<dyn ByteStream>> {
+        Err(std::io::Error::other(format!("no kubelet on {}", node.name)))
+    }
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        Self::start_on("127.0.0.1:0").await
+    }
+
+    pub async fn start_on(listen: &str) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let listener = tokio::net::TcpListener::bind(listen).await.expect("listen");
+        let address = listener.local_addr().expect("address");
+        let now = Timestamp::now();
+        let (authority, ca) = Authority::create("kubernetes", now, SignedDuration::from_hours(1)).expect("authority");
+        let leaf = |name: &str, groups: &[&str], server: bool| {
+            let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+            let leaf = LeafParams {
+                common_name: name,
+                organizations: groups,
+                alt_names: if server { &names } else { &[] },
+                client: !server,
+                server,
+                valid_for: SignedDuration::from_hours(1),
+            };
+            authority.issue(&leaf, now).expect("certificate")
+        };
+        let serving = leaf("apiserver", &[], true);
+        let admin = leaf("admin", &["system:masters"], false);
+        let store: Arc<dyn Store> =
+            Arc::new(Embedded::open(&folder.path().join("store"), Default::default()).expect("store"));
+        let config = Config {
+            serving: ServingCertificate { certificate_pem: serving.cert_pem, key_pem: serving.key_pem },
+            client_ca_pem: ca.cert_pem.clone(),
+            cluster_ca_pem: ca.cert_pem.clone(),
+            token_key: Arc::new(TokenKey::load(&TokenKey::generate_pem().expect("key")).expect("key")),
+            issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            advertise: address,
+            service_cidr: "10.96.0.0/16".parse().expect("range"),
+            node_ports: 30000..=32767,
+            static_tokens: [("viewer-token".to_owned(), UserInfo::authenticated("viewer", &[]))].into(),
+            anonymous: true,
+            audit: None,
+            event_ttl: Duration::from_secs(3600),
+            nodes: Arc::new(NoNodes),
+            pods: Arc::new(DirectDialer),
+        };
+        let server = Server::new(config, Arc::clone(&store)).await.expect("server");
+        let serving = Arc::clone(&server);
+        tokio::spawn(async move { serving.serve(listener).await });
+        let kubeconfig = folder.path().join("kubeconfig");
+        let encode = |pem: &str| {
+            use base64::Engine;
+            base64::engine::general_purpose::STANDARD.encode(pem)
+        };
+        let text = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": format!("https://{address}"), "certificate-authority-data": encode(&ca.cert_pem)}}],
+            "users": [{"name": "admin", "user": {"client-certificate-data": encode(&admin.cert_pem), "client-key-data": encode(&admin.key_pem)}},
+                {"name": "viewer", "user": {"token": "viewer-token"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}},
+                {"name": "viewer", "context": {"cluster": "test", "user": "viewer"}}],
+        });
+        std::fs::write(&kubeconfig, text.to_string()).expect("kubeconfig");
+        Self { server, address, kubeconfig, store, folder }
+    }
+
+    pub fn admin(&self) -> Client {
+        self.client(UserInfo::authenticated("admin", &["system:masters"]))
+    }
+
+    pub fn client(&self, user: UserInfo) -> Client {
+        Client::new(Arc::new(self.server.in_process(user)), "test/1")
+    }
+}
