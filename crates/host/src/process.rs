@@ -284,16 +284,27 @@ pub fn set_name(name: &str) {
     }
 }
 
-/// Waits for signals and reaps children for ever: the first process of a pid namespace that others share.
+/// Lets go of every descriptor and waits for ever, children reaped by the kernel: the first process of a pid namespace
+/// that others share.
 pub fn pause_and_reap() -> ! {
-    loop {
-        // SAFETY: pause(2) and waitpid(2) with no place for a status touch no memory.
-        unsafe {
-            if libc::waitpid(-1, std::ptr::null_mut(), 0) < 0 {
-                libc::pause();
-            }
+    // SAFETY: this function does not return, so nobody in this process uses a descriptor again; SIG_IGN is a valid
+    // disposition for SIGCHLD, and pause(2) touches no memory.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+        loop {
+            libc::pause();
         }
     }
+}
+
+/// Closes what a new process inherited beyond the standard streams. To be called before it opens anything of its own.
+pub fn close_inherited() -> Result<()> {
+    require_single_thread()?;
+    // SAFETY: called first thing in a program with one thread, as the contract says: no descriptor from 3 on has an
+    // owner in this process yet.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context(|| "close descriptors".to_owned()) }
 }
 
 /// A descriptor that becomes readable when a child changes its state. Blocks SIGCHLD for the calling thread.

@@ -17,6 +17,8 @@ use crate::spec::{Call, SHIM_FILE, ShimSpec};
 
 /// Names that `RuntimeClass.handler` may carry for this runtime.
 pub(crate) const HANDLERS: [&str; 3] = ["", "coracle", "runc"];
+/// How long a shim may take to be ready.
+const SHIM_START_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 /// Size of a pod's `/dev/shm` in bytes. Source: containerd `defaultShmSize`.
 const SHM_BYTES: u64 = 64 << 20;
 /// Sysctls of a pod with a network of its own, so that programs without rights may listen on low ports and ping.
@@ -129,7 +131,9 @@ impl Runtime {
         let folder = self.folders.sandbox(&record.id);
         let mut command = tokio::process::Command::new(&self.config.shim_exe);
         command.arg("shim").arg(&folder).env_clear().stdin(std::process::Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.context(|| "start the shim".to_owned()).map_err(internal)?;
+        let output = tokio::time::timeout(SHIM_START_WAIT_MAX, command.output()).await;
+        let output = output.map_err(|_| Error::DeadlineExceeded("the shim does not start".into()))?;
+        let output = output.context(|| "start the shim".to_owned()).map_err(internal)?;
         if !output.status.success() {
             return Err(internal(String::from_utf8_lossy(&output.stderr).trim()));
         }

@@ -42,6 +42,7 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
 
 /// Leaves the shim behind in the background, and waits until it is ready.
 fn start(folder: &Path) -> Result<(), Failure> {
+    process::close_inherited()?;
     let file = folder.join(SHIM_FILE);
     let text = std::fs::read(&file).context(|| format!("read {}", file.display()))?;
     let spec: ShimSpec = serde_json::from_slice(&text)?;

@@ -65,7 +65,7 @@ pub(super) struct Launch {
 
 enum LaunchKind {
     Container(String),
-    Exec(u64),
+    Exec,
 }
 
 impl Container {
@@ -238,7 +238,7 @@ impl Shim {
         let Cloned::Parent(pid) = cloned else { init::command(&spec, &process, namespaces, streams, childs) };
         drop((streams, childs, namespaces));
         self.execs.insert(exec, Exec { pid });
-        self.await_launch(socket, pid, asked_by, LaunchKind::Exec(exec))
+        self.await_launch(socket, pid, asked_by, LaunchKind::Exec)
     }
 
     /// Hears a process that is being started; its socket closes when it has become the program.
@@ -259,7 +259,7 @@ impl Shim {
         self.forget_source(&launch.socket, token);
         match &launch.kind {
             LaunchKind::Container(id) => self.container_launched(&id.clone(), launch),
-            LaunchKind::Exec(_) => {
+            LaunchKind::Exec => {
                 let (connection, id) = launch.asked_by;
                 let answer = launch.failed.map_or(Answer::Done, Answer::Failed);
                 let files = launch.terminal.iter().map(AsFd::as_fd).collect::<Vec<_>>();

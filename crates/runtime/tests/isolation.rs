@@ -1,0 +1,141 @@
+//! What containers may do and see, and what limits them.
+
+mod support;
+
+use coracle_cri::{Mount, NamespaceMode, RuntimeService};
+use support::Bench;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_capabilities_and_paths_are_those_asked_for() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("rights").await;
+    let mut config = bench.config("main", "id; grep -E 'CapEff|NoNewPrivs' /proc/self/status; pwd; echo $HOME");
+    assert_eq!(
+        bench.run_of(&pod, &config).await.1,
+        "uid=0(root) gid=0(root) groups=0(root)\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t0\n/\n/root"
+    );
+    let context = &mut config.linux.security_context;
+    context.run_as_username = Some("web".into());
+    context.supplemental_groups = vec![2000];
+    context.no_new_privs = true;
+    config.working_dir = "/made/up".into();
+    let shown = "uid=33(web) gid=33(web) groups=33(web),44(extra),2000\nCapEff:\t0000000000000000\n\
+                 NoNewPrivs:\t1\n/made/up\n/var/www";
+    assert_eq!(bench.run_of(&pod, &config).await.1, shown);
+    config.linux.security_context.run_as_username = Some("nobody".into());
+    let error = bench.runtime.create_container(&pod.id, &config, &pod.config).await.unwrap_err();
+    assert_eq!(error.to_string(), "unable to find user nobody: no matching entries in passwd file");
+
+    let mut config =
+        bench.config("main", "touch /x; touch /tmp/x; echo y > /data/x && cat /data/x; cat /masked; ls /hidden");
+    config.args[0] += "; touch /sys/x; ls /proc/kcore";
+    let data = bench.dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    config.mounts.push(Mount {
+        container_path: "/data".into(),
+        host_path: data.to_str().unwrap().into(),
+        ..Mount::default()
+    });
+    let context = &mut config.linux.security_context;
+    context.readonly_rootfs = true;
+    context.masked_paths = vec!["/etc/secret".into(), "/nowhere".into()];
+    context.readonly_paths = vec!["/tmp".into()];
+    config.args[0] = config.args[0].replace("/masked", "/etc/secret");
+    let (_, shown) = bench.run_of(&pod, &config).await;
+    assert!(shown.contains("touch: /x: Read-only file system"), "{shown}");
+    assert!(shown.contains("touch: /tmp/x: Read-only file system"), "{shown}");
+    assert!(shown.contains("y"), "{shown}");
+    assert!(!shown.contains("old"), "{shown}");
+    assert!(shown.contains("touch: /sys/x: Read-only file system"), "{shown}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_hold_and_running_out_of_memory_is_reported() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("limits").await;
+    let mut config = bench.config("main", "head -c 200000000 /dev/zero | tail");
+    config.linux.resources.memory_limit = 20 << 20;
+    let id = bench.start_of(&pod, &config).await;
+    let status = bench.wait_exited(&id).await;
+    assert_eq!(status.reason, "OOMKilled");
+    let mut config = bench.config("alone", "exec tail /dev/zero");
+    config.linux.resources.memory_limit = 20 << 20;
+    let id = bench.start_of(&pod, &config).await;
+    let status = bench.wait_exited(&id).await;
+    assert_eq!((status.reason.as_str(), status.exit_code), ("OOMKilled", 137));
+
+    let mut config = bench.config("limited", "exec sleep 1000");
+    let resources = &mut config.linux.resources;
+    resources.cpu_quota = 20_000;
+    resources.cpu_period = 100_000;
+    resources.cpu_shares = 512;
+    resources.oom_score_adj = -997;
+    let id = bench.start_of(&pod, &config).await;
+    let limits = bench.status(&id).await.resources;
+    assert_eq!((limits.cpu_quota, limits.cpu_period, limits.cpu_shares), (20_000, 100_000, 512));
+    let mut more = coracle_cri::LinuxContainerResources::default();
+    more.cpu_quota = 50_000;
+    more.memory_limit = 512 << 20;
+    bench.runtime.update_container_resources(&id, &more).await.unwrap();
+    let limits = bench.status(&id).await.resources;
+    assert_eq!((limits.cpu_quota, limits.memory_limit, limits.cpu_shares), (50_000, 512 << 20, 512));
+    let stats = bench.runtime.container_stats(&id).await.unwrap();
+    assert!(stats.memory_usage > 0 && stats.pids == 1 && stats.cpu_usage_core_nanos > 0, "{stats:?}");
+    let pods = bench.runtime.list_pod_sandbox_stats().await.unwrap();
+    assert!(pods[0].pids >= 1, "{pods:?}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_are_shared_as_asked() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("own").await;
+    let config =
+        bench.config("main", "echo $$; hostname; cat /etc/hostname; cat /proc/net/dev | wc -l; ls /sys/class/net");
+    assert_eq!(bench.run_of(&pod, &config).await.1, "1\nown\nown\n3\nlo");
+
+    let mut shared = bench.pod_config("shared");
+    shared.linux.security_context.namespaces.pid = NamespaceMode::Pod;
+    let pod = bench.pod_of(shared).await;
+    let mut config = bench.config("first", "echo x > /dev/shm/seen; exec sleep 1234");
+    config.linux.security_context.namespaces.pid = NamespaceMode::Pod;
+    let first = bench.start_of(&pod, &config).await;
+    let mut config = bench.config("second", "until [ -e /dev/shm/seen ]; do :; done; pidof sleep && echo seen");
+    config.linux.security_context.namespaces.pid = NamespaceMode::Pod;
+    let (code, shown) = bench.run_of(&pod, &config).await;
+    assert!(code == 0 && shown.ends_with("seen"), "{shown}");
+    bench.runtime.stop_container(&first, std::time::Duration::ZERO).await.unwrap();
+
+    let mut host = bench.pod_config("host");
+    host.hostname = String::new();
+    host.linux.security_context.namespaces.network = NamespaceMode::Node;
+    let pod = bench.pod_of(host).await;
+    let (_, shown) =
+        bench.run_of(&pod, &bench.config("main", "readlink /proc/self/ns/net; readlink /proc/self/ns/uts")).await;
+    let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string();
+    assert_eq!(shown, format!("{}\n{}", own("net"), own("uts")));
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn privileged_containers_and_images_as_volumes() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("wide").await;
+    let mut config =
+        bench.config("main", "grep CapEff /proc/self/status; mkdir /m && mount -t tmpfs x /m && echo mounted");
+    config.linux.security_context.privileged = true;
+    let (code, shown) = bench.run_of(&pod, &config).await;
+    assert!(code == 0 && shown.contains("mounted"), "{shown}");
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find(|line| line.starts_with("CapEff")).unwrap();
+    assert!(shown.contains(own), "{shown}");
+
+    let mut config = bench.config("main", "cat /image/passwd | head -1; touch /image/x");
+    let image = Some(support::IMAGE.to_owned());
+    let mount = Mount { container_path: "/image".into(), image, image_sub_path: "etc".into(), ..Mount::default() };
+    config.mounts.push(mount);
+    let (_, shown) = bench.run_of(&pod, &config).await;
+    assert!(shown.contains("root:x:0:0") && shown.contains("Read-only"), "{shown}");
+    bench.end().await;
+}
