@@ -18,7 +18,7 @@ pub(crate) enum Found {
     /// Records; none when the name exists but has none of the type.
     Records { answers: Vec<Record>, additionals: Vec<Record> },
     /// Another name, which is to be looked up instead.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
 }
 
 /// The cluster's domain and what its records have in common.
@@ -207,7 +207,8 @@ impl Ask<'_> {
         }
         let Ok(mut target) = Name::from_ascii(target) else { return nothing() };
         target.set_fqdn(true);
-        Found::Alias(self.zone.record(self.name, RData::CNAME(CNAME(target.clone()))), target)
+        let record = self.zone.record(self.name, RData::CNAME(CNAME(target.clone())));
+        Found::Alias(Box::new(record), target)
     }
 
     fn below_service(&self, label: &str, key: &Key) -> Found {
@@ -229,7 +230,7 @@ impl Ask<'_> {
         };
         let Some(service) = self.index.services.get(key) else { return Found::NoName };
         let wanted = |candidate: &Port| candidate.name == port && candidate.protocol == protocol;
-        if !self.all_ports(key, service).iter().any(|candidate| wanted(candidate)) {
+        if !self.all_ports(key, service).iter().any(&wanted) {
             return Found::NoName;
         }
         match self.kind {

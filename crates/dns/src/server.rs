@@ -85,7 +85,7 @@ impl Server {
                 Found::Elsewhere => return Step::Ask(aliases, question(request, &name)),
                 _ if !self.complete.load(Ordering::Acquire) => return Step::Respond(request.fail()),
                 Found::Alias(record, target) => {
-                    aliases.push(record);
+                    aliases.push(*record);
                     if kind == RecordType::CNAME {
                         return Step::Respond(self.respond(request, aliases, Vec::new()));
                     }

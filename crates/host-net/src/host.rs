@@ -39,6 +39,11 @@ pub trait HostNet: Send + Sync + 'static {
     async fn apply(&self, family: Family, table: &str, changes: &[Change]) -> Result<()>;
     /// Whether the table is there.
     async fn has_table(&self, family: Family, table: &str) -> Result<bool>;
+    /// Lets what comes from and goes to the interface pass other programs' tables, where they drop by default. Returns
+    /// how many rules were missing.
+    async fn admit(&self, interface: &str) -> Result<usize>;
+    /// Takes back what `admit` did. Returns how many rules there were.
+    async fn withdraw(&self, interface: &str) -> Result<usize>;
     /// The UDP flows that connection tracking knows.
     async fn udp_flows(&self, family: Family) -> Result<Vec<UdpFlow>>;
     /// Forgets UDP flows, so that their next packet is translated anew. Returns how many were there.

@@ -143,6 +143,16 @@ impl HostNet for Recorder {
         Ok(self.state().tables.contains(&format!("{family} {table}")))
     }
 
+    async fn admit(&self, interface: &str) -> Result<usize> {
+        self.note(format!("admit {interface}"));
+        Ok(0)
+    }
+
+    async fn withdraw(&self, interface: &str) -> Result<usize> {
+        self.note(format!("withdraw {interface}"));
+        Ok(0)
+    }
+
     async fn udp_flows(&self, _family: Family) -> Result<Vec<UdpFlow>> {
         Ok(self.state().flows.clone())
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_cri::{PodNetwork, PodNetworkRequest, PodNetworkStatus};
@@ -22,6 +23,8 @@ pub(crate) const VETH_PREFIX: &str = "cor";
 const POD_INTERFACE: &str = "eth0";
 /// MTU when nothing says otherwise: Ethernet's.
 const MTU_DEFAULT: u32 = 1500;
+/// How often the rules are looked for.
+const REPAIR_EVERY: Duration = Duration::from_secs(30);
 /// Host ports of one sandbox.
 const HOST_PORTS_PER_SANDBOX_MAX: usize = 4096;
 
@@ -64,7 +67,9 @@ impl Network {
                 network.replace_table(family).await?;
             }
         }
-        Ok(Arc::new(network))
+        let network = Arc::new(network);
+        tokio::spawn(keep(Arc::downgrade(&network)));
+        Ok(network)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,10 +95,35 @@ impl Network {
         let bridge = &self.config.bridge;
         self.host.ensure_bridge(&BridgeSpec { name: bridge.clone(), addresses, mtu: self.mtu }).await?;
         self.set_sysctls(&pools).await?;
+        self.admit().await?;
         for pool in &pools {
             let gateway = pool.gateway();
             for net in self.config.service_cidrs.iter().filter(|net| net.addr().is_ipv4() == gateway.is_ipv4()) {
                 self.host.replace_route(*net, bridge, gateway).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn admit(&self) -> Result<(), Error> {
+        let rules = self.host.admit(&self.config.bridge).await?;
+        if rules > 0 {
+            tracing::info!(rules, bridge = self.config.bridge, "the host's firewall lets pods pass");
+        }
+        Ok(())
+    }
+
+    /// Puts back what other programs removed: firewalls flush all tables when they restart.
+    async fn repair(&self) -> Result<(), Error> {
+        if self.state().pools.is_empty() {
+            return Ok(());
+        }
+        self.admit().await?;
+        for family in self.families() {
+            let ours = self.tables.lock().await.contains_key(&family);
+            if ours && !self.host.has_table(family, &self.config.table).await? {
+                tracing::warn!(table = self.config.table, "somebody removed the pods' rules; they are built anew");
+                self.replace_table(family).await?;
             }
         }
         Ok(())
@@ -197,11 +227,11 @@ impl Network {
         Ok(ips)
     }
 
+    /// Whether it had host ports.
     fn release(&self, sandbox_id: &str) -> bool {
         let mut state = self.state();
         state.pools.iter_mut().for_each(|pool| pool.release(sandbox_id));
-        let had_ports = state.sandboxes.remove(sandbox_id).is_some_and(|sandbox| !sandbox.host_ports.is_empty());
-        had_ports
+        state.sandboxes.remove(sandbox_id).is_some_and(|sandbox| !sandbox.host_ports.is_empty())
     }
 
     fn has_host_ports(&self, sandbox_id: &str) -> bool {
@@ -298,6 +328,19 @@ impl Network {
             self.replace_table(family).await?;
         }
         Ok(())
+    }
+}
+
+/// Looks after the network as long as somebody has it.
+async fn keep(network: Weak<Network>) {
+    let mut ticks = tokio::time::interval(REPAIR_EVERY);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(network) = network.upgrade() else { return };
+        if let Err(error) = network.repair().await {
+            tracing::error!(%error, "the pods' rules could not be looked after");
+        }
     }
 }
 

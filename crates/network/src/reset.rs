@@ -23,6 +23,8 @@ pub async fn reset(config: &Config, host: &dyn HostNet) -> Vec<Leftover> {
         let removed = host.apply(family, &config.table, &[Change::DeleteTable]).await;
         note(&mut left, format!("nftables table {family} {}", config.table), removed);
     }
+    let withdrawn = host.withdraw(&config.bridge).await;
+    note(&mut left, format!("rules for {} in the host's firewall", config.bridge), withdrawn.map(|_| ()));
     match host.bridge_ports(&config.bridge).await {
         Ok(ports) => {
             for port in ports.iter().filter(|port| port.name.starts_with(VETH_PREFIX)) {

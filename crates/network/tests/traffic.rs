@@ -144,7 +144,7 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
     assert_eq!(world.outside.call_tcp(&host(8080)), format!("a {OUTSIDE}"));
     assert_ne!(b.call_tcp("10.244.0.2:80"), "a 10.244.0.3", "a sandbox nobody knows is cut off");
     world.network(async move |network| {
-        network.reconcile(&[live.clone()]).await.expect("reconcile");
+        network.reconcile(std::slice::from_ref(&live)).await.expect("reconcile");
         network.teardown(&live).await.expect("tear down");
         network.teardown(&live).await.expect("tear down again");
     });
@@ -174,6 +174,50 @@ fn pods_do_not_reach_the_loopback_of_the_host() {
     });
     a.run(|| std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").expect("a sysctl"));
     assert_eq!(a.call_tcp("127.0.0.1:99"), "TimedOut");
+}
+
+/// As Docker and ufw leave a host.
+const FIREWALL: &str = "
+    table ip filter {
+        chain INPUT { type filter hook input priority 0; policy drop; ct state established accept; }
+        chain FORWARD { type filter hook forward priority 0; policy drop; ct state established accept; }
+    }";
+
+fn nft(host: &Namespace, arguments: &'static [&'static str]) -> String {
+    host.run(move || {
+        let output = std::process::Command::new("nft").args(arguments).output().expect("nft");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    })
+}
+
+#[test]
+fn a_firewall_that_drops_by_default_lets_pods_pass() {
+    let world = World::new();
+    nft(&world.host, &[FIREWALL]);
+    let before = nft(&world.host, &["list", "table", "ip", "filter"]);
+    let (a, b) = (Namespace::new(), Namespace::new());
+    let ports = vec![mapping(Protocol::Tcp, "", 8080, 80)];
+    let requests = [request("a", &a, ports), request("b", &b, Vec::new())];
+    world.network(async move |network| {
+        for request in &requests {
+            network.setup(request).await.expect("set up");
+        }
+    });
+    a.serve_tcp(80, "a");
+    world.host.serve_tcp(81, "host");
+    world.outside.serve_tcp(82, "outside");
+    assert_eq!(b.call_tcp("10.244.0.2:80"), "a 10.244.0.3");
+    assert_eq!(b.call_tcp("10.244.0.1:81"), "host 10.244.0.3");
+    assert_eq!(b.call_tcp(&format!("{OUTSIDE}:82")), format!("outside {HOST}"));
+    assert_eq!(world.outside.call_tcp(&format!("{HOST}:8080")), format!("a {OUTSIDE}"));
+    let config = world.config();
+    world.host.block_on(async move || {
+        let host = Kernel::new().expect("netlink");
+        assert_eq!(host.admit(&config.bridge).await.expect("rules"), 0, "none is missing");
+        assert_eq!(reset(&config, &host).await, []);
+    });
+    assert_eq!(nft(&world.host, &["list", "table", "ip", "filter"]), before);
 }
 
 #[test]

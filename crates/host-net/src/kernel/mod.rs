@@ -2,6 +2,7 @@
 
 mod conntrack;
 mod expr;
+mod firewall;
 mod links;
 mod pod;
 mod tables;
@@ -102,6 +103,14 @@ impl HostNet for Kernel {
 
     async fn has_table(&self, family: Family, table: &str) -> Result<bool> {
         tables::exists(&self.nftables, family, table).await
+    }
+
+    async fn admit(&self, interface: &str) -> Result<usize> {
+        firewall::admit(&self.nftables, interface).await
+    }
+
+    async fn withdraw(&self, interface: &str) -> Result<usize> {
+        firewall::withdraw(&self.nftables, interface).await
     }
 
     async fn udp_flows(&self, family: Family) -> Result<Vec<UdpFlow>> {
