@@ -4,6 +4,7 @@ use coracle_api_types::Object;
 use coracle_client::{Api, Client, Informer, ListParams};
 use coracle_driver::Caches;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
@@ -43,6 +44,7 @@ informers! {
     config_maps: ConfigMap = "metadata.name=kube-root-ca.crt";
     deployments: Deployment;
     endpoints: Endpoints;
+    leases: Lease;
     namespaces: Namespace;
     nodes: Node;
     pods: Pod;

@@ -7,8 +7,10 @@
 
 mod discovery;
 mod endpoints;
+mod gc;
 mod informers;
 mod namespaces;
+mod nodes;
 mod workloads;
 
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHan
             workloads::start(&context);
             endpoints::start(&context);
             namespaces::start(&context);
+            nodes::start(&context);
+            gc::start(&context);
         }
         context.tasks.close();
         context.tasks.wait().await;

@@ -7,7 +7,10 @@
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod gc;
 pub mod namespace;
+pub mod node_lifecycle;
+pub mod pod_gc;
 pub mod replicaset;
 pub mod root_ca;
 pub mod service;
