@@ -78,7 +78,8 @@ fn start_lifecycle(context: &Context) {
         let ready = node.status.as_ref().and_then(|status| status.conditions.as_ref());
         let ready = ready.into_iter().flatten().any(|own| own.type_ == "Ready" && own.status == "True");
         let pods = if ready { Vec::new() } else { pods_on(&informers, name) };
-        let mut plan = node_lifecycle::plan(&node_lifecycle::View { node: &node, heard: since, pods: &pods }, request.now);
+        let mut plan =
+            node_lifecycle::plan(&node_lifecycle::View { node: &node, heard: since, pods: &pods }, request.now);
         if registered.since(name, node.uid(), request.now) == request.now {
             let message = format!("Node {name} event: Registered Node {name} in Controller");
             plan.push(Action::event(&*node, EventKind::Normal, "RegisteredNode", message));

@@ -154,8 +154,7 @@ impl Graph {
     /// An object is gone.
     pub fn remove(&mut self, uid: &str) -> Vec<Work> {
         let Some(item) = self.items.remove(uid) else { return Vec::new() };
-        let mut work: Vec<Work> =
-            self.dependents(uid).map(|dependent| Work::Examine(dependent.uid.clone())).collect();
+        let mut work: Vec<Work> = self.dependents(uid).map(|dependent| Work::Examine(dependent.uid.clone())).collect();
         for owner in &item.owners {
             if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
                 dependents.remove(uid);
@@ -178,10 +177,8 @@ impl Graph {
             if item.waits_for_orphaning() {
                 work.push(Work::Orphan(item.uid.clone()));
             }
-            let owners_go = item
-                .owners
-                .iter()
-                .any(|owner| self.items.get(&owner.uid).is_none_or(Item::waits_for_dependents));
+            let owners_go =
+                item.owners.iter().any(|owner| self.items.get(&owner.uid).is_none_or(Item::waits_for_dependents));
             if item.waits_for_dependents() || owners_go {
                 work.push(Work::Examine(item.uid.clone()));
             }
@@ -331,8 +328,7 @@ mod tests {
 
     fn examine(graph: &Graph, uid: &str) -> String {
         let item = graph.get(uid).expect("item").clone();
-        let (plan, work) =
-            graph.examine(&item, |owner| graph.owner_state(&owner.uid).unwrap_or(OwnerState::Absent));
+        let (plan, work) = graph.examine(&item, |owner| graph.owner_state(&owner.uid).unwrap_or(OwnerState::Absent));
         let work: Vec<String> = work.iter().map(ToString::to_string).collect();
         format!("{plan}{}", work.join("\n"))
     }

@@ -233,14 +233,18 @@ pub fn plan_eviction(pod: &Pod, node: &Node, since: Timestamp, now: Timestamp) -
     let message = format!("Marking for deletion Pod {}/{}", pod.namespace(), pod.name());
     plan.because("delete the pod", "its node has a taint that it does not tolerate any longer");
     plan.push(Action::event(pod, EventKind::Normal, "TaintManagerEviction", message));
-    plan.push(Action::strategic(pod, "status", json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [{
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByTaintManager",
-        "message": "Taint manager: deleting due to NoExecute taint",
-        "observedGeneration": pod.metadata.generation,
-        "lastTransitionTime": seconds(now),
-    }]}})));
+    plan.push(Action::strategic(
+        pod,
+        "status",
+        json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [{
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "observedGeneration": pod.metadata.generation,
+            "lastTransitionTime": seconds(now),
+        }]}}),
+    ));
     plan.push(Action::delete(pod));
     plan
 }

@@ -28,17 +28,21 @@ pub fn plan(pod: &Pod, missing: Option<Timestamp>, now: Timestamp) -> Plan {
     }
     plan.because("delete the pod", "its node no longer exists");
     if !pod::is_finished(pod) {
-        plan.push(Action::strategic(pod, "status", json!({"metadata": {"uid": pod.uid()}, "status": {
-            "phase": "Failed",
-            "conditions": [{
-                "type": "DisruptionTarget",
-                "status": "True",
-                "reason": "DeletionByPodGC",
-                "message": "PodGC: node no longer exists",
-                "observedGeneration": pod.metadata.generation,
-                "lastTransitionTime": seconds(now),
-            }],
-        }})));
+        plan.push(Action::strategic(
+            pod,
+            "status",
+            json!({"metadata": {"uid": pod.uid()}, "status": {
+                "phase": "Failed",
+                "conditions": [{
+                    "type": "DisruptionTarget",
+                    "status": "True",
+                    "reason": "DeletionByPodGC",
+                    "message": "PodGC: node no longer exists",
+                    "observedGeneration": pod.metadata.generation,
+                    "lastTransitionTime": seconds(now),
+                }],
+            }}),
+        ));
     }
     plan.push(Action::delete(pod).with_grace(0));
     plan
