@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, openat2, statat};
+pub use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, ResolveFlags, mkdirat, mknodat, openat, openat2, statat};
 use rustix::io::Errno;
 
 use crate::{Context, Error, Result};

@@ -1,0 +1,7 @@
+//! The node itself: its object, its lease, its pods' workers.
+
+mod lease;
+mod pods;
+mod register;
+pub(crate) mod start;
+mod status;

@@ -1,0 +1,157 @@
+//! Hands pods to their workers: from the API, from what the runtime already has, and events of the runtime.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_api_types::Object;
+use coracle_client::{Api, Change, Informer, ListParams};
+use coracle_cri::RuntimeEvent;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::task::JoinSet;
+
+use crate::act::event_target;
+use crate::context::Ctx;
+use crate::reporter::Reporter;
+use crate::sandbox::{LABEL_CONTAINER_NAME, LABEL_POD_UID};
+use crate::source::Inbox;
+use crate::worker::Worker;
+
+/// What the runtime has of one pod.
+#[derive(Debug, Default)]
+struct Found {
+    namespace: String,
+    name: String,
+    sandboxes: Vec<String>,
+    containers: Vec<String>,
+    container_names: Vec<String>,
+}
+
+/// Runs until the kubelet stops; then lets go of all pods.
+pub(super) async fn run(ctx: Ctx) {
+    let stop = ctx.stop.clone();
+    let mut events = ctx.runtime.events();
+    let pods = Informer::<Pod>::start(
+        Api::all(&ctx.client),
+        ListParams::default().fields(&format!("spec.nodeName={}", ctx.config.node_name)),
+        stop.clone(),
+    );
+    let mut source = Source { found: survey(&ctx).await, workers: JoinSet::new(), ctx };
+    if stop.run_until_cancelled(pods.wait_synced()).await.is_none() {
+        return;
+    }
+    let mut changes = pods.subscribe();
+    source.first(&pods);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            batch = changes.next() => batch.into_iter().for_each(|change| source.handle(change)),
+            event = events.recv() => match event {
+                Some(event) => source.tell(&event).await,
+                None => break,
+            },
+            Some(_) = source.workers.join_next() => {}
+        }
+    }
+    while source.workers.join_next().await.is_some() {}
+}
+
+struct Source {
+    ctx: Ctx,
+    found: BTreeMap<String, Found>,
+    workers: JoinSet<()>,
+}
+
+impl Source {
+    /// Adopts the pods of the API, and ends those that only the runtime knows.
+    fn first(&mut self, pods: &Informer<Pod>) {
+        for pod in pods.list() {
+            self.open(pod);
+        }
+        for (uid, found) in std::mem::take(&mut self.found) {
+            let containers = found.container_names.iter();
+            let containers = containers.map(|name| Container { name: name.clone(), ..Container::default() });
+            let pod = Worker::orphan(&found.namespace, &found.name, &uid, containers.collect());
+            tracing::info!(pod = found.name, namespace = found.namespace, uid, "end a pod that is not known any more");
+            let Some(inbox) = self.ctx.workers.open(&uid) else { continue };
+            post_found(&inbox, found);
+            inbox.post(|news| news.gone = true);
+            self.workers.spawn(Worker::new(self.ctx.clone(), inbox, pod, None).run());
+        }
+    }
+
+    fn handle(&mut self, change: Change<Pod>) {
+        let old_uid = change.old.as_ref().map(|pod| pod.uid().to_owned());
+        let new_uid = change.new.as_ref().map(|pod| pod.uid().to_owned());
+        if let Some(uid) = old_uid.filter(|uid| Some(uid) != new_uid.as_ref())
+            && let Some(inbox) = self.ctx.workers.get(&uid)
+        {
+            inbox.post(|news| news.gone = true);
+        }
+        let Some(pod) = change.new else { return };
+        match self.ctx.workers.get(pod.uid()) {
+            Some(inbox) => inbox.post(|news| news.pod = Some(pod)),
+            None => self.open(pod),
+        }
+    }
+
+    fn open(&mut self, pod: Arc<Pod>) {
+        let Some(inbox) = self.ctx.workers.open(pod.uid()) else { return };
+        if let Some(found) = self.found.remove(pod.uid()) {
+            post_found(&inbox, found);
+        }
+        let reporter = Reporter::start(&self.ctx.client, &pod);
+        self.workers.spawn(Worker::new(self.ctx.clone(), inbox, pod, Some(reporter)).run());
+    }
+
+    async fn tell(&mut self, event: &RuntimeEvent) {
+        let Some((uid, sandbox, container)) = event_target(event) else {
+            for (uid, found) in survey(&self.ctx).await {
+                if let Some(inbox) = self.ctx.workers.get(&uid) {
+                    post_found(&inbox, found);
+                }
+            }
+            return;
+        };
+        if let Some(inbox) = self.ctx.workers.get(uid) {
+            inbox.post(|news| {
+                news.sandboxes.push(sandbox.to_owned());
+                news.containers.extend(container.map(str::to_owned));
+            });
+        }
+    }
+}
+
+fn post_found(inbox: &Inbox, found: Found) {
+    inbox.post(|news| {
+        news.sandboxes.extend(found.sandboxes);
+        news.containers.extend(found.containers);
+    });
+}
+
+/// Everything that the runtime has, by pod. Tries until it answers.
+async fn survey(ctx: &Ctx) -> BTreeMap<String, Found> {
+    loop {
+        match try_survey(ctx).await {
+            Ok(found) => return found,
+            Err(error) => tracing::warn!(%error, "list what the runtime has"),
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}
+
+async fn try_survey(ctx: &Ctx) -> coracle_cri::Result<BTreeMap<String, Found>> {
+    let mut all: BTreeMap<String, Found> = BTreeMap::new();
+    for sandbox in ctx.runtime.list_pod_sandboxes().await? {
+        let found = all.entry(sandbox.metadata.uid.clone()).or_default();
+        found.namespace = sandbox.metadata.namespace;
+        found.name = sandbox.metadata.name;
+        found.sandboxes.push(sandbox.id);
+    }
+    for container in ctx.runtime.list_containers().await? {
+        let Some(uid) = container.labels.get(LABEL_POD_UID) else { continue };
+        let found = all.entry(uid.clone()).or_default();
+        found.containers.push(container.id);
+        found.container_names.extend(container.labels.get(LABEL_CONTAINER_NAME).cloned());
+    }
+    Ok(all)
+}
