@@ -127,11 +127,8 @@ impl Worker {
         let mut ids = BTreeMap::new();
         for (name, place) in self.volumes.places.clone() {
             let Place::Image { reference, pull_policy } = place else { continue };
-            let stand_in = Container {
-                image: Some(reference),
-                image_pull_policy: Some(pull_policy),
-                ..Container::default()
-            };
+            let stand_in =
+                Container { image: Some(reference), image_pull_policy: Some(pull_policy), ..Container::default() };
             if let Ok(ready) = self.ensure_image(&stand_in, None).await? {
                 ids.insert(name, ready.id);
             }
@@ -290,7 +287,8 @@ impl Worker {
         if policy != "Always" {
             match self.ctx.images.status(&image).await {
                 Ok(Some(found)) => {
-                    let message = format!("Container image {asked:?} already present on machine and can be accessed by the pod");
+                    let message =
+                        format!("Container image {asked:?} already present on machine and can be accessed by the pod");
                     self.ctx.normal(&self.pod, of, "Pulled", &message);
                     return Ok(Ok(Ready { id: found.id.clone(), image: found }));
                 }

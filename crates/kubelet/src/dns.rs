@@ -106,16 +106,12 @@ mod tests {
     fn policies() {
         check(
             r#""dnsPolicy":"ClusterFirst""#,
-            expect![
-                "10.96.0.10 | n.svc.cluster.local svc.cluster.local cluster.local corp.example | ndots:5"
-            ],
+            expect!["10.96.0.10 | n.svc.cluster.local svc.cluster.local cluster.local corp.example | ndots:5"],
         );
         check(r#""dnsPolicy":"ClusterFirst","hostNetwork":true"#, expect!["9.9.9.9 | corp.example | timeout:2"]);
         check(
             r#""dnsPolicy":"ClusterFirstWithHostNet","hostNetwork":true"#,
-            expect![
-                "10.96.0.10 | n.svc.cluster.local svc.cluster.local cluster.local corp.example | ndots:5"
-            ],
+            expect!["10.96.0.10 | n.svc.cluster.local svc.cluster.local cluster.local corp.example | ndots:5"],
         );
         check(
             r#""dnsPolicy":"None","dnsConfig":{"nameservers":["1.1.1.1"],"searches":["a.b"],"options":[{"name":"ndots","value":"2"},{"name":"edns0"}]}"#,

@@ -82,8 +82,7 @@ pub(crate) fn resource(
     let named = selector.container_name.as_deref().filter(|name| !name.is_empty());
     let container = match named {
         None => container,
-        Some(name) => find_container(pod, name)
-            .ok_or_else(|| Error::message(format!("container {name} not found")))?,
+        Some(name) => find_container(pod, name).ok_or_else(|| Error::message(format!("container {name} not found")))?,
     };
     let (list, name) = selector
         .resource
@@ -109,9 +108,7 @@ pub(crate) fn resource(
 fn default_limit(name: &str, facts: &PodFacts) -> Quantity {
     match name {
         "cpu" => Quantity::from_millis(facts.allocatable_cpu),
-        "memory" => {
-            Quantity::from_units(facts.allocatable_memory, coracle_api_meta::quantity::Format::BinarySi)
-        }
+        "memory" => Quantity::from_units(facts.allocatable_memory, coracle_api_meta::quantity::Format::BinarySi),
         _ => Quantity::ZERO,
     }
 }

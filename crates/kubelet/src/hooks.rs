@@ -42,8 +42,9 @@ pub(crate) async fn run(
     }
     if let Some(get) = &handler.http_get {
         let path = get.path.clone().unwrap_or_default();
-        let failed =
-            |error: String| format!("HTTP lifecycle hook ({path}) for Container {name:?} in Pod {text:?} failed - error: {error}");
+        let failed = |error: String| {
+            format!("HTTP lifecycle hook ({path}) for Container {name:?} in Pod {text:?} failed - error: {error}")
+        };
         let target = Target::of(get, container, pod_ip).map_err(failed)?;
         return http::get(&target, HTTP_WAIT_MAX).await.map(drop).map_err(failed);
     }

@@ -26,7 +26,15 @@ struct Victim {
 }
 
 /// Stops one container of a pod that goes on living. Returns when it has exited.
-pub(crate) async fn kill_one(ctx: &Ctx, pod: &Arc<Pod>, id: &str, name: &str, message: &str, reason: KillReason, pod_ip: &str) {
+pub(crate) async fn kill_one(
+    ctx: &Ctx,
+    pod: &Arc<Pod>,
+    id: &str,
+    name: &str,
+    message: &str,
+    reason: KillReason,
+    pod_ip: &str,
+) {
     let container = container_of(pod, name);
     let seconds = grace_seconds(pod, Some(&container), reason);
     let victim = Victim { id: id.to_owned(), name: name.to_owned(), container, message: message.to_owned() };
@@ -64,17 +72,9 @@ pub(crate) async fn kill_pod(
         for container in running.iter().filter(|container| group.contains(&container.metadata.name)) {
             let name = container.metadata.name.clone();
             let message = format!("Stopping container {name}");
-            let victim =
-                Victim { id: container.id.clone(), container: container_of(pod, &name), name, message };
+            let victim = Victim { id: container.id.clone(), container: container_of(pod, &name), name, message };
             let turn = before.clone();
-            members.spawn(stop(
-                ctx.clone(),
-                pod.clone(),
-                victim,
-                pod_ip.to_owned(),
-                deadline.clone(),
-                turn,
-            ));
+            members.spawn(stop(ctx.clone(), pod.clone(), victim, pod_ip.to_owned(), deadline.clone(), turn));
         }
         let finished = done.clone();
         tasks.spawn(async move {

@@ -190,7 +190,11 @@ impl Prober {
             let result = grpc::probe(&self.pod_ip, port, service, limit).await;
             return result.map_or_else(Outcome::Failure, |()| Outcome::Success);
         }
-        Outcome::Error(format!("missing probe handler for {}:{}", coracle_plan_pods::pod_text(&self.pod), self.container.name))
+        Outcome::Error(format!(
+            "missing probe handler for {}:{}",
+            coracle_plan_pods::pod_text(&self.pod),
+            self.container.name
+        ))
     }
 
     async fn exec(&self, command: &[String], limit: Duration) -> Outcome {

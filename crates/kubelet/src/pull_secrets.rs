@@ -29,7 +29,7 @@ pub(crate) async fn credentials(ctx: &Context, pod: &Pod, image: &str) -> Vec<Au
             Err(error) => tracing::warn!(%error, secret = reference.name, "read a pull secret"),
         }
     }
-    let target = normalized(image);
+    let target = normalized(image, false);
     found.retain(|(registry, _)| matches(registry, &target));
     found.sort_by_key(|(registry, _)| std::cmp::Reverse(registry.len()));
     found.into_iter().map(|(_, auth)| auth).collect()
@@ -45,7 +45,7 @@ fn entries(secret: &Arc<Secret>) -> Vec<(String, AuthConfig)> {
         (None, None) => return Vec::new(),
     };
     let each = auths.as_object().into_iter().flatten();
-    each.filter_map(|(registry, entry)| Some((normalized(registry), auth_of(entry)?))).collect()
+    each.filter_map(|(registry, entry)| Some((normalized(registry, true), auth_of(entry)?))).collect()
 }
 
 fn auth_of(entry: &Value) -> Option<AuthConfig> {
@@ -67,13 +67,13 @@ fn auth_of(entry: &Value) -> Option<AuthConfig> {
 }
 
 /// Registry and path without scheme, API version, tag and digest.
-fn normalized(image: &str) -> String {
+fn normalized(image: &str, is_registry: bool) -> String {
     let image = image.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let image = image.trim_end_matches("/v1").trim_end_matches("/v2");
     let image = image.split('@').next().unwrap_or_default();
     let (host, rest) = match image.split_once('/') {
         Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest),
-        None if image.contains('.') => (image, ""),
+        None if is_registry && (image.contains(['.', ':']) || image == "localhost") => (image, ""),
         _ => ("docker.io", image),
     };
     let host = if host == "index.docker.io" || host == "registry-1.docker.io" { "docker.io" } else { host };
@@ -106,7 +106,7 @@ mod tests {
             ("*.example.com", "r.example.com/x", true),
             ("example.com", "r.example.com/x", false),
         ] {
-            assert_eq!(matches(&normalized(registry), &normalized(image)), want, "{registry} {image}");
+            assert_eq!(matches(&normalized(registry, true), &normalized(image, false)), want, "{registry} {image}");
         }
     }
 }

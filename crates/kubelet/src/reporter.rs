@@ -116,7 +116,8 @@ impl Sender {
             let new = serde_json::to_value(status.as_ref()).unwrap_or_default();
             if let Some(patch) = status_patch(&self.known, &new) {
                 let body = serde_json::json!({"metadata": {"uid": self.uid}, "status": patch});
-                let written = self.api.patch_status(&self.name, &Patch::Strategic(body), &PatchParams::default()).await?;
+                let written =
+                    self.api.patch_status(&self.name, &Patch::Strategic(body), &PatchParams::default()).await?;
                 self.version = written.resource_version().parse().unwrap_or(self.version);
                 self.known = new;
             }

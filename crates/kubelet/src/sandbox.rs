@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use coracle_api_types::Object;
-use coracle_cri::{
-    LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
-};
+use coracle_cri::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol};
 use coracle_plan_pods::{qos, resources};
 use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec};
 

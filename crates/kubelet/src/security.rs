@@ -43,9 +43,11 @@ pub(crate) fn namespaces(spec: &PodSpec) -> NamespaceOptions {
 pub(crate) fn sandbox_context(spec: &PodSpec, profiles: &Path) -> Result<SandboxSecurityContext> {
     let own = spec.security_context.as_ref();
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    let privileged = spec.containers.iter().chain(init).any(|container| {
-        container.security_context.as_ref().and_then(|context| context.privileged) == Some(true)
-    });
+    let privileged = spec
+        .containers
+        .iter()
+        .chain(init)
+        .any(|container| container.security_context.as_ref().and_then(|context| context.privileged) == Some(true));
     Ok(SandboxSecurityContext {
         namespaces: namespaces(spec),
         run_as_user: own.and_then(|own| own.run_as_user),
@@ -70,9 +72,7 @@ fn seccomp(profile: Option<&SeccompProfile>, profiles: &Path) -> Result<Security
                 let path = profiles.join(name.trim_start_matches('/'));
                 Ok(SecurityProfile::Localhost(path.to_string_lossy().into_owned()))
             }
-            _ => Err(Error::message(
-                "localhostProfile must be set if seccompProfile type is Localhost.",
-            )),
+            _ => Err(Error::message("localhostProfile must be set if seccompProfile type is Localhost.")),
         },
         _ => Ok(SecurityProfile::Unconfined),
     }

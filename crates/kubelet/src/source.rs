@@ -122,13 +122,6 @@ impl Workers {
         }
     }
 
-    pub(crate) fn wake_all(&self) {
-        let inboxes: Vec<_> = self.locked().values().cloned().collect();
-        for inbox in inboxes {
-            inbox.post(|_| {});
-        }
-    }
-
     /// All pods by uid, as their workers last saw them.
     pub(crate) fn snapshots(&self) -> BTreeMap<String, Snapshot> {
         self.locked().iter().map(|(uid, inbox)| (uid.clone(), inbox.snapshot())).collect()

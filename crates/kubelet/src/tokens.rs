@@ -45,12 +45,8 @@ impl TokenCache {
     /// A token that is good for a while, and when it should be asked for again.
     pub(crate) async fn get(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<(String, Timestamp)> {
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
-        let key = Key {
-            pod_uid: pod.uid().to_owned(),
-            account: account.to_owned(),
-            audience: audience.to_owned(),
-            seconds,
-        };
+        let key =
+            Key { pod_uid: pod.uid().to_owned(), account: account.to_owned(), audience: audience.to_owned(), seconds };
         let now = Timestamp::now();
         let known = self.locked().get(&key).cloned();
         if let Some(token) = known.as_ref().filter(|token| now < token.renew) {

@@ -14,9 +14,7 @@ use coracle_api_meta::Quantity;
 use coracle_api_types::Object;
 use coracle_client::Api;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
-};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 
 use crate::context::Context;
 use crate::error::IoContext;
@@ -28,9 +26,15 @@ pub(crate) use sub_path::{check as check_sub_path, prepare as prepare_sub_path};
 /// Where a volume is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    Folder { path: PathBuf, readonly: bool },
+    Folder {
+        path: PathBuf,
+        readonly: bool,
+    },
     /// The file system of an image.
-    Image { reference: String, pull_policy: String },
+    Image {
+        reference: String,
+        pull_policy: String,
+    },
 }
 
 /// The volumes of a pod by name.
@@ -183,7 +187,10 @@ async fn claim(ctx: &Context, pod: &Pod, name: &str, readonly: bool) -> Result<P
     let bound = claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
     let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty());
     let Some(volume) = volume.filter(|_| bound) else {
-        return Err(Error::message(format!("PVC {}/{name} has non-bound phase or empty pvc.Spec.VolumeName", pod.namespace())));
+        return Err(Error::message(format!(
+            "PVC {}/{name} has non-bound phase or empty pvc.Spec.VolumeName",
+            pod.namespace()
+        )));
     };
     let volume = Api::<PersistentVolume>::all(&ctx.client).get(&volume).await?;
     let spec = volume.spec.unwrap_or_default();

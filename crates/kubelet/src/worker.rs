@@ -276,8 +276,7 @@ impl Worker {
     async fn end(&mut self) {
         let seconds = self.grace();
         let (sender, deadline) = watch::channel(kill::deadline_in(seconds));
-        let (ctx, pod, runtime, pod_ip) =
-            (self.ctx.clone(), self.pod.clone(), self.runtime.clone(), self.pod_ip());
+        let (ctx, pod, runtime, pod_ip) = (self.ctx.clone(), self.pod.clone(), self.runtime.clone(), self.pod_ip());
         let killing = kill::kill_pod(&ctx, &pod, &runtime, &pod_ip, deadline);
         tokio::pin!(killing);
         loop {

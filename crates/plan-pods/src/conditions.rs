@@ -24,7 +24,14 @@ pub fn is_kubelet_condition(kind: &str) -> bool {
 fn is_owned(kind: &str) -> bool {
     matches!(
         kind,
-        READY_TO_START | INITIALIZED | READY | CONTAINERS_READY | SCHEDULED | RESIZE_PENDING | RESIZE_IN_PROGRESS | ALL_RESTARTING
+        READY_TO_START
+            | INITIALIZED
+            | READY
+            | CONTAINERS_READY
+            | SCHEDULED
+            | RESIZE_PENDING
+            | RESIZE_IN_PROGRESS
+            | ALL_RESTARTING
     )
 }
 
@@ -139,10 +146,8 @@ fn gates(spec: &PodSpec, conditions: &[PodCondition]) -> Verdict {
         let kind = &gate.condition_type;
         match find(Some(conditions), kind) {
             None => messages.push(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
-            Some(condition) if condition.status != "True" => messages.push(format!(
-                "the status of pod readiness gate \"{kind}\" is not \"True\", but {}",
-                condition.status
-            )),
+            Some(condition) if condition.status != "True" => messages
+                .push(format!("the status of pod readiness gate \"{kind}\" is not \"True\", but {}", condition.status)),
             Some(_) => {}
         }
     }
@@ -180,7 +185,11 @@ fn initialized(spec: &PodSpec, statuses: &[&ContainerStatus], phase: &str, old: 
         messages.push(format!("containers with incomplete status: {}", names(&incomplete)));
     }
     let was = find(old.conditions.as_deref(), INITIALIZED).is_some_and(|condition| condition.status == "True");
-    if messages.is_empty() || was { Verdict::yes() } else { Verdict::no("ContainersNotInitialized", messages.join(", ")) }
+    if messages.is_empty() || was {
+        Verdict::yes()
+    } else {
+        Verdict::no("ContainersNotInitialized", messages.join(", "))
+    }
 }
 
 /// Adds or replaces one condition of a status.

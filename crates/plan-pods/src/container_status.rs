@@ -59,7 +59,10 @@ fn one(
         && !is_sidecar(container)
         && (latest.is_some_and(|latest| latest.state == State::Exited && latest.exit_code == 0)
             || (latest.is_none() && view.any_regular_created()));
-    if !finished_init && view.wants_start(container) && let Some(waiting) = view.waiting.get(&container.name) {
+    if !finished_init
+        && view.wants_start(container)
+        && let Some(waiting) = view.waiting.get(&container.name)
+    {
         put_on_wait(&mut status, &waiting.reason, &waiting.message);
     }
     status
@@ -255,7 +258,10 @@ fn reported_resources(container: &Container, found: &RuntimeStatus) -> Option<Re
         if actual.cpu_quota > 0 && actual.cpu_period > 0 {
             let milli = actual.cpu_quota.saturating_mul(1000) / i64::try_from(actual.cpu_period).unwrap_or(i64::MAX);
             let asked = quantity(Some(limits), "cpu").map_or(0, |quantity| quantity.milli_value());
-            if limits.contains_key("cpu") && (milli > MILLI_CPU_LIMIT_MIN || asked > MILLI_CPU_LIMIT_MIN) && milli != asked {
+            if limits.contains_key("cpu")
+                && (milli > MILLI_CPU_LIMIT_MIN || asked > MILLI_CPU_LIMIT_MIN)
+                && milli != asked
+            {
                 limits.insert("cpu".to_owned(), milli_quantity(milli));
             }
         }

@@ -154,7 +154,8 @@ fn plan_sandbox(view: &View<'_>, plan: &mut Plan, attempt: u32, had: bool) {
         plan.sandbox_changed = false;
         return;
     }
-    let runnable: Vec<&Container> = view.containers().iter().filter(|container| !has_succeeded(view, container)).collect();
+    let runnable: Vec<&Container> =
+        view.containers().iter().filter(|container| !has_succeeded(view, container)).collect();
     if runnable.is_empty() && view.any_regular_created() {
         plan.kill_pod = true;
         plan.sandbox_changed = false;

@@ -55,7 +55,8 @@ fn amount(list: Option<&List>, name: &str) -> Option<Quantity> {
 
 fn compute(pod: &Pod) -> QosClass {
     let Some(spec) = &pod.spec else { return QosClass::BestEffort };
-    let pod_level = spec.resources.iter().filter(|resources| resources.limits.is_some() || resources.requests.is_some());
+    let pod_level =
+        spec.resources.iter().filter(|resources| resources.limits.is_some() || resources.requests.is_some());
     let pod_level: Vec<&ResourceRequirements> = pod_level.collect();
     let all = if pod_level.is_empty() {
         let init = spec.init_containers.as_deref().unwrap_or_default();
@@ -119,7 +120,8 @@ fn memory_request(container: &Container) -> i64 {
 }
 
 fn burstable_score(pod: &Pod, container: &Container, capacity: i64) -> i64 {
-    let score_of = |request: i64| 1000 - i64::try_from(i128::from(request) * 1000 / i128::from(capacity)).unwrap_or(1000);
+    let score_of =
+        |request: i64| 1000 - i64::try_from(i128::from(request) * 1000 / i128::from(capacity)).unwrap_or(1000);
     let share = unassigned_share(pod);
     let mut score = score_of(memory_request(container) + share);
     if is_sidecar(container) {

@@ -45,7 +45,8 @@ pub fn pod_status(view: &View<'_>, old: &PodStatus, terminal: bool, ended: Optio
 fn set_addresses(view: &View<'_>, old: &PodStatus, new: &mut PodStatus) {
     let node = &view.node.ips;
     new.host_ip = node.first().cloned();
-    new.host_ips = Some(node.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty());
+    new.host_ips =
+        Some(node.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty());
     let ips = if view.host_network() {
         node.clone()
     } else {

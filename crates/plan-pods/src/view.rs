@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use coracle_cri::{ContainerState, ContainerStatus, PodSandboxStatus, SandboxState};
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 
 use crate::{Backoff, ProbeKind};
 
@@ -73,7 +73,9 @@ impl Probes {
 impl RuntimePod {
     /// Puts the newest first.
     pub fn sort(&mut self) {
-        self.sandboxes.sort_by_key(|sandbox| (std::cmp::Reverse(sandbox.metadata.attempt), std::cmp::Reverse(sandbox.created_at)));
+        self.sandboxes.sort_by_key(|sandbox| {
+            (std::cmp::Reverse(sandbox.metadata.attempt), std::cmp::Reverse(sandbox.created_at))
+        });
         self.containers.sort_by_key(|container| {
             (std::cmp::Reverse(container.created_at), std::cmp::Reverse(container.metadata.attempt))
         });
@@ -86,9 +88,8 @@ impl RuntimePod {
     }
 
     pub(crate) fn latest_exited(&self, name: &str) -> Option<&ContainerStatus> {
-        let exited = |container: &&ContainerStatus| {
-            container.metadata.name == name && container.state == ContainerState::Exited
-        };
+        let exited =
+            |container: &&ContainerStatus| container.metadata.name == name && container.state == ContainerState::Exited;
         self.containers.iter().find(exited)
     }
 

@@ -32,7 +32,10 @@ pub(super) async fn serve(ctx: &Ctx, namespace: &str, pod: &str, container: &str
     };
     let path = PathBuf::from(&found.log_path);
     if tokio::fs::metadata(&path).await.is_err() {
-        let message = format!("failed to try resolving symlinks in path {:?}: lstat {}: no such file or directory", found.log_path, found.log_path);
+        let message = format!(
+            "failed to try resolving symlinks in path {:?}: lstat {}: no such file or directory",
+            found.log_path, found.log_path
+        );
         return text(StatusCode::INTERNAL_SERVER_ERROR, message);
     }
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
@@ -105,7 +108,8 @@ fn find(
         let reason = waiting.filter_map(|status| status.state.as_ref()?.waiting.as_ref()).next();
         match reason.map(|waiting| (waiting.reason.clone().unwrap_or_default(), waiting.message.clone())) {
             Some((reason, _)) if matches!(reason.as_str(), "ErrImagePull" | "ImagePullBackOff") => {
-                let why = if reason == "ErrImagePull" { "image can't be pulled" } else { "trying and failing to pull image" };
+                let why =
+                    if reason == "ErrImagePull" { "image can't be pulled" } else { "trying and failing to pull image" };
                 format!("container {container:?} in pod {pod_name:?} is waiting to start: {why}")
             }
             Some((reason, _)) => {

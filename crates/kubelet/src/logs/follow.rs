@@ -201,23 +201,39 @@ mod tests {
     #[tokio::test]
     async fn queries() {
         let query = LogQuery::default();
-        check(query.clone(), expect![[r#"
+        check(
+            query.clone(),
+            expect![[r#"
             one
             two
             three
-        "#]]).await;
-        check(LogQuery { tail_lines: Some(1), follow: true, ..query.clone() }, expect![[r#"
+        "#]],
+        )
+        .await;
+        check(
+            LogQuery { tail_lines: Some(1), follow: true, ..query.clone() },
+            expect![[r#"
             three
-        "#]]).await;
+        "#]],
+        )
+        .await;
         check(LogQuery { tail_lines: Some(0), ..query.clone() }, expect![""]).await;
         check(LogQuery { limit_bytes: Some(1), ..query.clone() }, expect!["o"]).await;
-        check(LogQuery { stderr: Some(false), timestamps: true, ..query.clone() }, expect![[r#"
+        check(
+            LogQuery { stderr: Some(false), timestamps: true, ..query.clone() },
+            expect![[r#"
             2026-11-20T13:00:00.1Z one
             2026-11-20T13:00:02.1Z three
-        "#]]).await;
+        "#]],
+        )
+        .await;
         let since = "2026-11-20T13:00:02Z".parse().ok();
-        check(LogQuery { since, ..query }, expect![[r#"
+        check(
+            LogQuery { since, ..query },
+            expect![[r#"
             three
-        "#]]).await;
+        "#]],
+        )
+        .await;
     }
 }

@@ -256,7 +256,8 @@ async fn why_unready(ctx: &Context) -> Option<String> {
     };
     let mut problems = Vec::new();
     if let Err(error) = status.runtime_ready {
-        problems.push(format!("container runtime not ready: RuntimeReady=false reason:RuntimeNotReady message:{error}"));
+        problems
+            .push(format!("container runtime not ready: RuntimeReady=false reason:RuntimeNotReady message:{error}"));
     }
     if let Err(error) = status.network_ready {
         problems.push(format!(

@@ -13,10 +13,8 @@ const SERVING: u64 = 1;
 /// Asks once. The error is worded as upstream's prober words it.
 pub(crate) async fn probe(host: &str, port: u16, service: &str, limit: Duration) -> Result<(), String> {
     let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let slow = format!(
-        "timeout: failed to connect service {shown:?} within {}s: context deadline exceeded",
-        limit.as_secs()
-    );
+    let slow =
+        format!("timeout: failed to connect service {shown:?} within {}s: context deadline exceeded", limit.as_secs());
     match tokio::time::timeout(limit, check(host, port, service, limit)).await {
         Ok(result) => result,
         Err(_) => Err(slow),

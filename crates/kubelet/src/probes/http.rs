@@ -78,9 +78,7 @@ pub(crate) async fn get(target: &Target, limit: Duration) -> Result<Answer, Stri
     let mut target = target.clone();
     for _ in 0..=REDIRECTS_MAX {
         let failed = |what: String| format!("Get {:?}: {what}", target.url());
-        let slow = || {
-            failed("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned())
-        };
+        let slow = || failed("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned());
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let answer = match tokio::time::timeout_at(deadline, once(&target, left)).await {
             Ok(answer) => answer.map_err(&failed)?,
@@ -133,9 +131,12 @@ fn request(target: &Target) -> Result<http::Request<Empty<Bytes>>, String> {
     for (name, value) in &target.headers {
         builder = builder.header(name, value);
     }
-    for (name, value) in
-        [("Host", target.authority().as_str()), ("User-Agent", "kube-probe/1.36"), ("Accept", "*/*"), ("Connection", "close")]
-    {
+    for (name, value) in [
+        ("Host", target.authority().as_str()),
+        ("User-Agent", "kube-probe/1.36"),
+        ("Accept", "*/*"),
+        ("Connection", "close"),
+    ] {
         if !has(name) {
             builder = builder.header(name, value);
         }

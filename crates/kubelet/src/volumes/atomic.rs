@@ -74,7 +74,8 @@ fn holds(folder: &Path, files: &Files) -> bool {
                 continue;
             }
             let relative = path.strip_prefix(folder).ok().and_then(Path::to_str).unwrap_or_default();
-            let same = files.get(relative).is_some_and(|file| std::fs::read(&path).is_ok_and(|bytes| bytes == file.bytes));
+            let same =
+                files.get(relative).is_some_and(|file| std::fs::read(&path).is_ok_and(|bytes| bytes == file.bytes));
             if !same {
                 return false;
             }
@@ -161,23 +162,39 @@ mod tests {
     fn files_change_together_and_vanish() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path();
-        check(path, &[("a", "1"), ("d/e", "2")], expect![[r#"
+        check(
+            path,
+            &[("a", "1"), ("d/e", "2")],
+            expect![[r#"
             changed: true
             a: 1
             d/e: 2
-            ..data a d"#]]);
-        check(path, &[("a", "1"), ("d/e", "2")], expect![[r#"
+            ..data a d"#]],
+        );
+        check(
+            path,
+            &[("a", "1"), ("d/e", "2")],
+            expect![[r#"
             changed: false
             a: 1
             d/e: 2
-            ..data a d"#]]);
-        check(path, &[("b", "3")], expect![[r#"
+            ..data a d"#]],
+        );
+        check(
+            path,
+            &[("b", "3")],
+            expect![[r#"
             changed: true
             b: 3
-            ..data b"#]]);
-        check(path, &[], expect![[r#"
+            ..data b"#]],
+        );
+        check(
+            path,
+            &[],
+            expect![[r#"
             changed: true
-            ..data"#]]);
+            ..data"#]],
+        );
         assert!(write(path, &files(&[("../x", "")])).is_err());
         assert!(write(path, &files(&[("/x", "")])).is_err());
     }

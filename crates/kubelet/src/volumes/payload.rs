@@ -4,8 +4,8 @@ use coracle_api_types::Object;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret, ServiceAccountTokenProjection, Volume,
-    VolumeProjection,
+    ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
+    ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
 use super::atomic::{File, Files};
@@ -121,9 +121,8 @@ async fn token(
 fn common_user(pod: &Pod) -> Option<u32> {
     let spec = pod.spec.as_ref()?;
     let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    let user = |container: &Container| {
-        container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod)
-    };
+    let user =
+        |container: &Container| container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod);
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let mut users = spec.containers.iter().chain(init).map(user);
     let first = users.next()??;
