@@ -59,6 +59,7 @@ enum Event {
     Services(Vec<Change<Service>>),
     Slices(Vec<Change<EndpointSlice>>),
     Nodes,
+    /// Nothing new: what is known is brought to the host (again).
     Retry,
     Repair,
 }
@@ -84,15 +85,14 @@ impl Follow {
         let mut nodes = self.nodes.subscribe();
         let mut servers = Servers::default();
         let mut repair = tokio::time::interval(REPAIR_EVERY);
-        // The first tick is at once: it installs the table even when there is not one Service.
-        let mut failed = false;
+        // What is there already comes first and all together, so that the first table is whole.
+        set_services(&mut rules, services.take());
+        set_slices(&mut rules, &slices.take());
+        rules.set_zone(self.zone());
+        let mut event = Event::Retry;
         loop {
-            let event = next(&mut services, &mut slices, &mut nodes, &mut repair, failed).await;
             let synced = match event {
-                Event::Repair => {
-                    self.take_waiting(&mut rules, &mut services, &mut slices);
-                    rules.repair().await
-                }
+                Event::Repair => rules.repair().await,
                 Event::Services(changes) => {
                     set_services(&mut rules, changes);
                     rules.sync().await
@@ -110,15 +110,9 @@ impl Follow {
             if let Err(error) = &synced {
                 tracing::error!(%error, "the Service rules are not up to date");
             }
-            failed = synced.is_err();
             servers.set(rules.health_checks()).await;
+            event = next(&mut services, &mut slices, &mut nodes, &mut repair, synced.is_err()).await;
         }
-    }
-
-    /// What is there already, so that the first table is whole.
-    fn take_waiting(&self, rules: &mut Rules, services: &mut Changes<Service>, slices: &mut Changes<EndpointSlice>) {
-        set_services(rules, services.take());
-        set_slices(rules, &slices.take());
     }
 
     fn zone(&self) -> Option<String> {
