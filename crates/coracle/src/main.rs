@@ -1,3 +1,67 @@
-//! The binary.
+//! The binary: picks the personality by subcommand and runs it.
+//!
+//! Containers start through this same file: the runtime runs it again as shim and as the first process of a container.
+//! Those personalities are looked at before anything else, so that they never pay for what only the server needs.
 
-fn main() {}
+mod demo;
+mod reset;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Coracle is Kubernetes in one binary: `coracle up` runs a whole cluster.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a whole cluster in the foreground.
+    Up(up::Options),
+    /// Stops every pod and removes everything that Coracle did to this host.
+    Reset(reset::Options),
+    /// Measures an API server, this one or any other.
+    #[command(subcommand)]
+    Bench(coracle_bench::Bench),
+    #[command(flatten)]
+    Cli(coracle_cli::Command),
+    /// The web application of `up --demo`.
+    #[command(hide = true)]
+    DemoWeb(demo::WebOptions),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(code) = coracle_runtime::personality(&arguments) {
+        return ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1));
+    }
+    match run(Arguments::parse_from(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("coracle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Up(options) => up::run(options).await,
+            Command::Reset(options) => reset::run(options).await,
+            Command::Bench(bench) => coracle_bench::run(bench).await.map(|()| ExitCode::SUCCESS),
+            Command::Cli(command) => coracle_cli::run(command).await,
+            Command::DemoWeb(options) => demo::serve(options).await.map(|()| ExitCode::SUCCESS),
+        }
+    })
+}

@@ -1,0 +1,192 @@
+//! One machine's cluster, from start to stop.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use coracle_api_meta::UserInfo;
+use coracle_bootstrap::{Access, ClusterFolder, ClusterSettings, Credentials};
+use coracle_client::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::control_plane::ControlPlane;
+use crate::node::Node;
+use crate::{Names, control};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub folder: ClusterFolder,
+    pub settings: ClusterSettings,
+    pub listen: SocketAddr,
+    /// Whether pods run here.
+    pub node: bool,
+    /// The binary that containers are started through.
+    pub shim: PathBuf,
+}
+
+/// Something that is ready, and since when.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub name: &'static str,
+    pub at: Instant,
+    pub detail: String,
+}
+
+/// A running cluster.
+pub struct Cluster {
+    config: Config,
+    names: Names,
+    credentials: Credentials,
+    steps: Vec<Step>,
+    control_plane: ControlPlane,
+    node: Option<Node>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl Cluster {
+    /// Brings everything up and returns when the node is Ready and the cluster's DNS answers.
+    pub async fn start(config: Config) -> Result<Self> {
+        let names = Names::of(&config.settings)?;
+        let credentials = credentials(&config, &names)?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (failed, failure) = watch::channel(None);
+        let scope = Scope { stop: stop.clone(), tasks: tasks.clone(), failed };
+        let mut steps = Vec::new();
+        let network = if config.node { Some(crate::node::start_network(&config, &names).await?) } else { None };
+        if network.is_some() {
+            steps.push(step("network", format!("pods {}, services {}", names.pod_cidr, names.service_cidr)));
+        }
+        let control_plane = ControlPlane::start(&config, &names, &credentials, &scope).await?;
+        steps.push(step("API server", format!("https://{}", control_plane.listen)));
+        let node = match network {
+            Some(network) => {
+                let node = Node::start(&config, &names, &credentials, network, &control_plane, &scope).await?;
+                steps.push(step("node", config.settings.node_name.clone()));
+                node.wait_ready(&names, &config).await?;
+                steps.push(step("DNS", format!("{} at {}", config.settings.cluster_domain, names.dns)));
+                Some(node)
+            }
+            None => None,
+        };
+        if let Some(node) = &node {
+            control::serve(&config.settings.instance, node, &scope)?;
+        }
+        Ok(Self { config, names, credentials, steps, control_plane, node, stop, tasks, failure })
+    }
+
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// A client with the rights of an administrator.
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        self.control_plane.client(UserInfo::authenticated("kubernetes-admin", &["system:masters"]), "coracle")
+    }
+
+    /// Writes the folder's own kubeconfig and merges the context into the user's.
+    pub fn write_kubeconfigs(&self, user: &Path) -> Result<()> {
+        let server = format!("https://{}", reachable(self.control_plane.listen));
+        let access = Access {
+            name: "coracle",
+            server: &server,
+            ca_cert_pem: &self.credentials.ca_cert_pem,
+            client_cert_pem: &self.credentials.admin.cert_pem,
+            client_key_pem: &self.credentials.admin.key_pem,
+        };
+        coracle_bootstrap::merge_kubeconfig(&self.config.folder.admin_kubeconfig(), &access)?;
+        coracle_bootstrap::merge_kubeconfig(user, &access)?;
+        coracle_bootstrap::remember_kubeconfig(&self.config.folder, user)?;
+        Ok(())
+    }
+
+    /// Waits until a component cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends every component. Pods keep running.
+    pub async fn stop(self) {
+        /// Components that take longer are left to the end of the process.
+        const STOP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+        self.stop.cancel();
+        self.control_plane.stop();
+        self.tasks.close();
+        if tokio::time::timeout(STOP_TIME_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some components did not stop in time");
+        }
+    }
+}
+
+fn step(name: &'static str, detail: String) -> Step {
+    Step { name, at: Instant::now(), detail }
+}
+
+/// An address that clients of this machine can use.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), listen.port()) } else { listen }
+}
+
+/// Where tasks of components live, and where they report that they cannot go on.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+    pub failed: watch::Sender<Option<String>>,
+}
+
+impl Scope {
+    /// Runs a component for as long as the cluster does; an error of it is the cluster's.
+    pub fn run<E: std::fmt::Display>(
+        &self,
+        name: &'static str,
+        component: impl Future<Output = std::result::Result<(), E>> + Send + 'static,
+    ) {
+        let failed = self.failed.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = component.await {
+                failed.send_replace(Some(format!("{name}: {error:#}")));
+            }
+        });
+    }
+}
+
+fn credentials(config: &Config, names: &Names) -> Result<Credentials> {
+    let domain = &config.settings.cluster_domain;
+    let mut server: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        .map(str::to_owned)
+        .to_vec();
+    server.push(format!("kubernetes.default.svc.{domain}"));
+    server.extend([names.kubernetes, names.gateway].map(|address| address.to_string()));
+    server.push(config.settings.node_name.clone());
+    if !config.listen.ip().is_unspecified() {
+        server.push(config.listen.ip().to_string());
+    } else {
+        server.extend(crate::node::host_addresses().iter().map(ToString::to_string));
+    }
+    let node = vec![config.settings.node_name.clone(), "127.0.0.1".to_owned(), names.gateway.to_string()];
+    let now = jiff::Timestamp::now();
+    coracle_bootstrap::prepare(&config.folder, &config.settings.node_name, &server, &node, now)
+        .context("prepare credentials")
+}

@@ -1,0 +1,140 @@
+//! Store, API server, controllers and scheduler.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use async_trait::async_trait;
+use coracle_api_meta::UserInfo;
+use coracle_apiserver::{AuditConfig, ByteStream, DirectDialer, NodeConnector, NodeTarget, Server, ServingCertificate};
+use coracle_bootstrap::Credentials;
+use coracle_client::Client;
+use coracle_pki::TokenKey;
+use coracle_store::Embedded;
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+
+use crate::Names;
+use crate::cluster::{Config, Scope};
+
+/// Pod networks of other machines are told apart by this issuer; the same as upstream's default.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+const EVENT_TTL: Duration = Duration::from_secs(3600);
+
+pub(crate) struct ControlPlane {
+    pub server: Arc<Server>,
+    pub listen: SocketAddr,
+    pub kubelet: Arc<LocalKubelet>,
+}
+
+impl ControlPlane {
+    pub async fn start(config: &Config, names: &Names, credentials: &Credentials, scope: &Scope) -> Result<Self> {
+        let store_folder = config.folder.store();
+        let store = tokio::task::spawn_blocking(move || Embedded::open(&store_folder, coracle_store::Options::default()))
+            .await?
+            .context("open the store")?;
+        let listener = listen(config.listen).await?;
+        let listen_address = listener.local_addr()?;
+        let kubelet = Arc::new(LocalKubelet::default());
+        let advertise = match config.node {
+            true => SocketAddr::new(names.gateway, listen_address.port()),
+            false => listen_address,
+        };
+        let server = Server::new(
+            coracle_apiserver::Config {
+                serving: ServingCertificate {
+                    certificate_pem: credentials.apiserver.cert_pem.clone(),
+                    key_pem: credentials.apiserver.key_pem.clone(),
+                },
+                client_ca_pem: credentials.ca_cert_pem.clone(),
+                cluster_ca_pem: credentials.ca_cert_pem.clone(),
+                token_key: Arc::new(TokenKey::load(&credentials.service_account_key_pem)?),
+                issuer: ISSUER.to_owned(),
+                advertise,
+                service_cidr: names.service_cidr,
+                node_ports: 30000..=32767,
+                static_tokens: HashMap::new(),
+                anonymous: true,
+                audit: Some(AuditConfig { path: config.folder.audit_log(), file_bytes_max: 10 << 20, files_max: 3 }),
+                event_ttl: EVENT_TTL,
+                nodes: kubelet.clone(),
+                pods: Arc::new(DirectDialer),
+            },
+            Arc::new(store),
+        )
+        .await?;
+        let plane = Self { server, listen: listen_address, kubelet };
+        plane.serve(listener, scope);
+        if config.node && !covers(config.listen, advertise) {
+            plane.serve(listen(advertise).await?, scope);
+        }
+        plane.start_controllers(credentials, scope);
+        Ok(plane)
+    }
+
+    fn serve(&self, listener: TcpListener, scope: &Scope) {
+        let server = self.server.clone();
+        scope.tasks.spawn(async move { server.serve(listener).await });
+    }
+
+    fn start_controllers(&self, credentials: &Credentials, scope: &Scope) {
+        let manager = UserInfo::authenticated("system:kube-controller-manager", &["system:masters"]);
+        let config = coracle_controllers::Config { root_ca_pem: credentials.ca_cert_pem.clone() };
+        let client = self.client(manager, "kube-controller-manager");
+        let controllers = coracle_controllers::start(config, client, scope.stop.clone());
+        let scheduler = UserInfo::authenticated("system:kube-scheduler", &[]);
+        let client = self.client(scheduler, "kube-scheduler");
+        let scheduler = coracle_scheduler::start(coracle_scheduler::Config::default(), client, scope.stop.clone());
+        scope.run("controllers", controllers);
+        scope.run("scheduler", scheduler);
+    }
+
+    /// A client that comes in as `user`.
+    pub fn client(&self, user: UserInfo, user_agent: &str) -> Client {
+        Client::new(Arc::new(self.server.in_process(user)), user_agent)
+    }
+
+    pub fn stop(&self) {
+        self.server.stop();
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("{address} is in use by another program: stop it, or choose another address with --listen")
+        }
+        Err(error) => Err(error).with_context(|| format!("listen on {address}")),
+    }
+}
+
+/// Whether a socket on `listen` also answers on `address`.
+fn covers(listen: SocketAddr, address: SocketAddr) -> bool {
+    listen == address || (listen.ip().is_unspecified() && listen.port() == address.port())
+}
+
+/// The way to the kubelet of this process: a pipe, no socket.
+#[derive(Default)]
+pub(crate) struct LocalKubelet {
+    kubelet: OnceCell<(String, crate::node::KubeletDoor)>,
+}
+
+impl LocalKubelet {
+    pub fn set(&self, node_name: &str, door: crate::node::KubeletDoor) {
+        // Set once, when the node starts.
+        let _ = self.kubelet.set((node_name.to_owned(), door));
+    }
+}
+
+#[async_trait]
+impl NodeConnector for LocalKubelet {
+    async fn connect(&self, node: &NodeTarget) -> std::io::Result<Box<dyn ByteStream>> {
+        match self.kubelet.get() {
+            Some((name, door)) if *name == node.name => Ok(Box::new(door.connect())),
+            _ => Err(std::io::Error::other(format!("node {:?} is not reachable from here", node.name))),
+        }
+    }
+}
