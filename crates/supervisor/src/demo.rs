@@ -59,7 +59,7 @@ impl Lap {
 
 fn make_image(images: &coracle_image::ImageStore) -> Result<()> {
     let binary = std::fs::read("/proc/self/exe").context("read this binary")?;
-    let files = [NewFile { path: "coracle".to_owned(), contents: binary, mode: 0o755 }];
+    let files = [NewFile { path: "coracle".to_owned(), content: binary, mode: 0o755 }];
     let process = ProcessConfig {
         entrypoint: vec!["/coracle".to_owned(), "demo-web".to_owned()],
         ..ProcessConfig::default()
