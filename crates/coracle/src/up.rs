@@ -60,12 +60,17 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
-    let folder = ClusterFolder::new(&absolute(&options.data_dir.clone().unwrap_or_else(|| {
-        ClusterFolder::default_path(coracle_supervisor::is_root())
-    }))?);
+    let folder = ClusterFolder::new(&absolute(
+        &options.data_dir.clone().unwrap_or_else(|| ClusterFolder::default_path(coracle_supervisor::is_root())),
+    )?);
     let lock = folder.lock()?;
     let settings = settle(&options, &folder)?;
-    println!("Coracle {} (Kubernetes {}), data in {}", env!("CARGO_PKG_VERSION"), coracle_supervisor::KUBERNETES_VERSION, folder.root().display());
+    println!(
+        "Coracle {} (Kubernetes {}), data in {}",
+        env!("CARGO_PKG_VERSION"),
+        coracle_supervisor::KUBERNETES_VERSION,
+        folder.root().display()
+    );
     let config = Config {
         listen: address(&settings.listen)?,
         folder: folder.clone(),
@@ -88,7 +93,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     println!("  kubectl get nodes                    (or: coracle kubectl get nodes)");
     println!("  kubectl create deployment web --image=registry.example/web --replicas=2");
     println!();
-    println!("Ctrl-C stops Coracle and leaves the pods running; `coracle up` takes them up again; `coracle reset` removes it all.");
+    println!(
+        "Ctrl-C stops Coracle and leaves the pods running; `coracle up` takes them up again; `coracle reset` removes it all."
+    );
     if options.demo {
         crate::demo::run(&started).await?;
     }
@@ -155,7 +162,10 @@ fn check_cidr(flag: &str, text: &str) -> Result<()> {
         bail!("{flag} {text:?} has bits set beyond its prefix: did you mean {}?", cidr.trunc());
     }
     if cidr.max_prefix_len() - cidr.prefix_len() < 4 {
-        bail!("{flag} {text:?} holds too few addresses: a prefix of /{} or shorter is needed", cidr.max_prefix_len() - 4);
+        bail!(
+            "{flag} {text:?} holds too few addresses: a prefix of /{} or shorter is needed",
+            cidr.max_prefix_len() - 4
+        );
     }
     Ok(())
 }

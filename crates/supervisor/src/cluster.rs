@@ -174,9 +174,10 @@ impl Scope {
 
 fn credentials(config: &Config, names: &Names) -> Result<Credentials> {
     let domain = &config.settings.cluster_domain;
-    let mut server: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut server: Vec<String> =
+        ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+            .map(str::to_owned)
+            .to_vec();
     server.push(format!("kubernetes.default.svc.{domain}"));
     server.extend([names.kubernetes, names.gateway].map(|address| address.to_string()));
     server.push(config.settings.node_name.clone());

@@ -32,9 +32,10 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     pub async fn start(config: &Config, names: &Names, credentials: &Credentials, scope: &Scope) -> Result<Self> {
         let store_folder = config.folder.store();
-        let store = tokio::task::spawn_blocking(move || Embedded::open(&store_folder, coracle_store::Options::default()))
-            .await?
-            .context("open the store")?;
+        let store =
+            tokio::task::spawn_blocking(move || Embedded::open(&store_folder, coracle_store::Options::default()))
+                .await?
+                .context("open the store")?;
         let listener = listen(config.listen).await?;
         let listen_address = listener.local_addr()?;
         let kubelet = Arc::new(LocalKubelet::default());

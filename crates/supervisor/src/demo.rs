@@ -58,12 +58,10 @@ impl Lap {
 }
 
 fn make_image(images: &coracle_image::ImageStore) -> Result<()> {
-    let binary = std::fs::read("/proc/self/exe").context("read this binary")?;
+    let binary = coracle_image::NewContent::CopyOf("/proc/self/exe".into());
     let files = [NewFile { path: "coracle".to_owned(), content: binary, mode: 0o755 }];
-    let process = ProcessConfig {
-        entrypoint: vec!["/coracle".to_owned(), "demo-web".to_owned()],
-        ..ProcessConfig::default()
-    };
+    let process =
+        ProcessConfig { entrypoint: vec!["/coracle".to_owned(), "demo-web".to_owned()], ..ProcessConfig::default() };
     images.import_single_layer(IMAGE, &files, process)?;
     Ok(())
 }
@@ -90,7 +88,9 @@ async fn apply(client: &Client) -> Result<()> {
         "spec": {"selector": {"app": "demo"}, "ports": [{"port": 80, "targetPort": "http"}]},
     });
     let params = PatchParams::apply("coracle-demo");
-    for (gvr, object) in [(Gvr::new("apps", "v1", "deployments"), deployment), (Gvr::new("", "v1", "services"), service)] {
+    for (gvr, object) in
+        [(Gvr::new("apps", "v1", "deployments"), deployment), (Gvr::new("", "v1", "services"), service)]
+    {
         let api = DynamicApi::namespaced(client, &gvr, "default");
         api.patch("demo", "", &Patch::Apply(object), &params).await?;
     }

@@ -68,9 +68,11 @@ pub fn instance_name(root: &Path) -> String {
         return "coracle".to_owned();
     }
     // FNV-1a, because the name must stay the same for ever.
-    let hash = root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = root
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     format!("coracle-{:08x}", hash >> 32)
 }
 
@@ -110,6 +112,9 @@ mod tests {
         };
         let names = Names::of(&settings).expect("names");
         assert!(names.bridge.len() <= 15, "{}", names.bridge);
-        assert_eq!((names.gateway.to_string(), names.dns.to_string()), ("10.244.0.1".to_owned(), "10.96.0.10".to_owned()));
+        assert_eq!(
+            (names.gateway.to_string(), names.dns.to_string()),
+            ("10.244.0.1".to_owned(), "10.96.0.10".to_owned())
+        );
     }
 }

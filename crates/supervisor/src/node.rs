@@ -139,11 +139,8 @@ async fn start_kubelet(
         ..coracle_kubelet::Config::default()
     };
     let user = UserInfo::authenticated(&format!("system:node:{node_name}"), &["system:nodes"]);
-    let deps = coracle_kubelet::Deps {
-        client: plane.client(user, "kubelet"),
-        runtime: runtime.clone(),
-        images: runtime,
-    };
+    let deps =
+        coracle_kubelet::Deps { client: plane.client(user, "kubelet"), runtime: runtime.clone(), images: runtime };
     Kubelet::start(settings, deps, scope.stop.clone()).await.context("start the kubelet")
 }
 

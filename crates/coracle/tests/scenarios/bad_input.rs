@@ -6,10 +6,7 @@ use super::{SOON, World};
 
 pub fn manifests(_: &World, kubectl: &Kubectl) {
     let cases = [
-        (
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatum: {a: b}\n",
-            r#"unknown field "datum""#,
-        ),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatum: {a: b}\n", r#"unknown field "datum""#),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: b, ports: [{containerPort: abc}]}]}\n",
             "containerPort",
@@ -18,10 +15,7 @@ pub fn manifests(_: &World, kubectl: &Kubectl) {
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A_b}\n",
             r#"metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of"#,
         ),
-        (
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n",
-            "spec.containers: Required value",
-        ),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n", "spec.containers: Required value"),
         (
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: a, image: b}]}}}\n",
             "`selector` does not match template `labels`",
@@ -52,10 +46,16 @@ pub fn images(world: &World, kubectl: &Kubectl) {
     let missing = world.image.replace("busybox:1.0", "nothing:1.0");
     kubectl.apply(&format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: lost}}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: main, image: '{missing}'}}]\n"));
     wait_for("ImagePullBackOff", SOON, || {
-        (kubectl.value("pod/lost", ".status.containerStatuses[0].state.waiting.reason") == "ImagePullBackOff").then_some(())
+        (kubectl.value("pod/lost", ".status.containerStatuses[0].state.waiting.reason") == "ImagePullBackOff")
+            .then_some(())
     });
     let described = kubectl.ok(&["describe", "pod", "lost"]);
-    for part in [format!("Failed to pull image \"{missing}\""), "not found".to_owned(), "Error: ErrImagePull".to_owned(), format!("Back-off pulling image \"{missing}\"")] {
+    for part in [
+        format!("Failed to pull image \"{missing}\""),
+        "not found".to_owned(),
+        "Error: ErrImagePull".to_owned(),
+        format!("Back-off pulling image \"{missing}\""),
+    ] {
         assert!(described.contains(&part), "{part:?} is missing:\n{described}");
     }
     kubectl.apply(&format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: big}}\nspec:\n  containers: [{{name: main, image: '{}', resources: {{requests: {{cpu: '1000'}}}}}}]\n", world.image));

@@ -54,8 +54,18 @@ spec:
         log.contains("app=").then_some(log)
     });
     for line in [
-        "COLOR=blue", "PASSWORD=s3cret", "POD=reader", "NODE=node-1", "LIMIT=67108864", "BOTH=reader-blue", "CM_color=blue",
-        "KUBERNETES_SERVICE_HOST=10.113.0.1", "args: blue $(MISSING) $(COLOR)", "from a config map", "s3cret", "app=\"reader\"",
+        "COLOR=blue",
+        "PASSWORD=s3cret",
+        "POD=reader",
+        "NODE=node-1",
+        "LIMIT=67108864",
+        "BOTH=reader-blue",
+        "CM_color=blue",
+        "KUBERNETES_SERVICE_HOST=10.113.0.1",
+        "args: blue $(MISSING) $(COLOR)",
+        "from a config map",
+        "s3cret",
+        "app=\"reader\"",
     ] {
         assert!(log.contains(line), "{line:?} is missing:\n{log}");
     }
@@ -85,16 +95,35 @@ spec:
     assert_eq!(kubectl.ok(&["exec", "caller", "--", "cat", &format!("{mount}/namespace")]), "service-accounts");
     assert!(kubectl.ok(&["exec", "caller", "--", "cat", &format!("{mount}/ca.crt")]).contains("BEGIN CERTIFICATE"));
     let token = kubectl.ok(&["exec", "caller", "--", "cat", &format!("{mount}/token")]);
-    let denied = kubectl.fails(&["--token", &token, "--kubeconfig", "/dev/null", "--server", &server(kubectl), "--insecure-skip-tls-verify", "get", "pods"]);
+    let denied = kubectl.fails(&[
+        "--token",
+        &token,
+        "--kubeconfig",
+        "/dev/null",
+        "--server",
+        &server(kubectl),
+        "--insecure-skip-tls-verify",
+        "get",
+        "pods",
+    ]);
     assert!(
         denied.contains(r#"pods is forbidden: User "system:serviceaccount:service-accounts:default" cannot list resource "pods" in API group "" in the namespace "service-accounts""#),
         "{denied}"
     );
-    let _ = kubectl.ok(&["create", "rolebinding", "reader", "--clusterrole=view", "--serviceaccount=service-accounts:default"]);
+    let _ = kubectl.ok(&[
+        "create",
+        "rolebinding",
+        "reader",
+        "--clusterrole=view",
+        "--serviceaccount=service-accounts:default",
+    ]);
     wait_for("the right to read", SOON, || {
-        (kubectl.ok(&["auth", "can-i", "list", "pods", "--as=system:serviceaccount:service-accounts:default"]).trim() == "yes").then_some(())
+        (kubectl.ok(&["auth", "can-i", "list", "pods", "--as=system:serviceaccount:service-accounts:default"]).trim()
+            == "yes")
+            .then_some(())
     });
-    let reached = kubectl.ok(&["exec", "caller", "--", "sh", "-c", "nc -z -w 5 kubernetes.default.svc 443 && echo open"]);
+    let reached =
+        kubectl.ok(&["exec", "caller", "--", "sh", "-c", "nc -z -w 5 kubernetes.default.svc 443 && echo open"]);
     assert_eq!(reached.trim(), "open");
 }
 

@@ -53,14 +53,21 @@ spec:
     ] {
         assert!(described.contains(part), "{part:?} is missing:\n{described}");
     }
-    assert!(described.lines().any(|line| line.contains("Started") && line.contains(" (x")), "no counted event:\n{described}");
+    assert!(
+        described.lines().any(|line| line.contains("Started") && line.contains(" (x")),
+        "no counted event:\n{described}"
+    );
     let log = kubectl.ok(&["logs", "two", "-c", "second", "--previous"]);
     assert!(log.contains("Address already in use"), "{log}");
 }
 
 pub fn init_containers_wait_for_services(world: &World, kubectl: &Kubectl) {
     let image = &world.image;
-    let wait = |service: &str| format!("[sh, -c, 'until nslookup {service}.init-containers.svc.cluster.local; do echo waiting for {service}; sleep 1; done']");
+    let wait = |service: &str| {
+        format!(
+            "[sh, -c, 'until nslookup {service}.init-containers.svc.cluster.local; do echo waiting for {service}; sleep 1; done']"
+        )
+    };
     let (first, second) = (wait("myservice"), wait("mydb"));
     kubectl.apply(&format!(
         "apiVersion: v1
@@ -87,7 +94,9 @@ spec:
         let output = kubectl.command(&["logs", "app", "-c", "init-myservice"]).output().ok()?;
         String::from_utf8_lossy(&output.stdout).contains("waiting for myservice").then_some(())
     });
-    let service = |name: &str| format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: 80\n");
+    let service = |name: &str| {
+        format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: 80\n")
+    };
     kubectl.apply(&service("myservice"));
     wait_for("Init:1/2", SOON, || kubectl.ok(&["get", "pod", "app"]).contains("Init:1/2").then_some(()));
     kubectl.apply(&service("mydb"));
@@ -172,5 +181,7 @@ spec:
         assert!(log.contains(part), "{part:?} is missing:\n{log}");
     }
     let _ = kubectl.ok(&["delete", "pod", "hungry", "locked"]);
-    wait_for("their end", Duration::from_secs(30), || kubectl.ok(&["get", "pods", "-o", "name"]).is_empty().then_some(()));
+    wait_for("their end", Duration::from_secs(30), || {
+        kubectl.ok(&["get", "pods", "-o", "name"]).is_empty().then_some(())
+    });
 }

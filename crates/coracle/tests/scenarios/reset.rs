@@ -22,7 +22,12 @@ pub fn leaves_nothing(world: &mut World) {
     };
     assert!(!asking.status.success() && data.exists(), "reset without a terminal must ask for --yes");
     let reset = world.cluster.coracle(&["reset", "--yes"]).expect("run");
-    assert!(reset.status.success(), "{}{}", String::from_utf8_lossy(&reset.stdout), String::from_utf8_lossy(&reset.stderr));
+    assert!(
+        reset.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&reset.stdout),
+        String::from_utf8_lossy(&reset.stderr)
+    );
     assert!(!data.exists());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(&*data.to_string_lossy()), "{mounts}");

@@ -47,7 +47,9 @@ pub fn survives_sigkill(world: &mut World) {
             }
             written
         });
-        wait_for("some writes", SOON, || kubectl.command(&["get", "cm", "written-5"]).output().ok()?.status.success().then_some(()));
+        wait_for("some writes", SOON, || {
+            kubectl.command(&["get", "cm", "written-5"]).output().ok()?.status.success().then_some(())
+        });
         world.cluster.kill().expect("killed");
         stop.store(true, Ordering::Relaxed);
         writer.join().expect("the writer ends")

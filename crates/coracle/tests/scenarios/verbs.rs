@@ -70,7 +70,9 @@ fn kubectl_watch(watch: &mut std::process::Command, act: impl FnOnce()) -> Strin
 }
 
 pub fn writing(_: &World, kubectl: &Kubectl) {
-    let manifest = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: it\ndata:\n  key: {value}\n  kept: here\n");
+    let manifest = |value: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: it\ndata:\n  key: {value}\n  kept: here\n")
+    };
     let apply = |text: &str| kubectl.with_input(&["apply", "-f", "-"], text);
     assert_eq!(apply(&manifest("one")), (true, "configmap/it created\n".to_owned()));
     assert_eq!(apply(&manifest("one")), (true, "configmap/it unchanged\n".to_owned()));
@@ -80,7 +82,8 @@ pub fn writing(_: &World, kubectl: &Kubectl) {
     assert_eq!(kubectl.value("cm/it", ".data"), r#"{"key":"two"}"#);
     let before = kubectl.value("cm/it", ".metadata.resourceVersion");
     let _ = kubectl.ok(&["annotate", "cm", "it", "note=a"]);
-    let _ = kubectl.ok(&["patch", "cm", "it", "--type=json", "-p", r#"[{"op":"add","path":"/data/more","value":"x"}]"#]);
+    let _ =
+        kubectl.ok(&["patch", "cm", "it", "--type=json", "-p", r#"[{"op":"add","path":"/data/more","value":"x"}]"#]);
     let _ = kubectl.ok(&["patch", "cm", "it", "--type=merge", "-p", r#"{"data":{"key":null}}"#]);
     assert_eq!(kubectl.value("cm/it", ".data"), r#"{"more":"x"}"#);
     assert_ne!(before, kubectl.value("cm/it", ".metadata.resourceVersion"));
@@ -92,7 +95,8 @@ pub fn writing(_: &World, kubectl: &Kubectl) {
 }
 
 pub fn server_side_apply(_: &World, kubectl: &Kubectl) {
-    let manifest = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: it\ndata:\n  key: {value}\n");
+    let manifest =
+        |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: it\ndata:\n  key: {value}\n");
     let apply = |manager: &str, text: &str, more: &[&str]| {
         let manager = format!("--field-manager={manager}");
         let mut arguments = vec!["apply", "--server-side", &manager, "-f", "-"];

@@ -34,7 +34,15 @@ pub fn scaled_rolled_and_rolled_back(world: &World, kubectl: &Kubectl) {
     kubectl.wait("deployment/web", ".status.readyReplicas", "3", SOON);
     let _ = kubectl.ok(&["set", "image", "deployment/web", &format!("web={}", world.other_image)]);
     let _ = kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=90s"]);
-    let images = kubectl.ok(&["get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].spec.containers[0].image}"]);
+    let images = kubectl.ok(&[
+        "get",
+        "pods",
+        "-l",
+        "app=web",
+        "--field-selector=status.phase=Running",
+        "-o",
+        "jsonpath={.items[*].spec.containers[0].image}",
+    ]);
     assert!(images.split(' ').all(|image| image == world.other_image), "{images}");
     let history = kubectl.ok(&["rollout", "history", "deployment/web"]);
     assert!(history.contains('1') && history.contains('2'), "{history}");
@@ -92,11 +100,20 @@ spec: {type: ExternalName, externalName: web.services.svc.cluster.local}
     let port = kubectl.value("service/web", ".spec.ports[0].nodePort");
     let gateway = inside("ip route | grep default | cut -d' ' -f3");
     assert!(inside(&format!("wget -q -T 3 -O - http://{gateway}:{port}/")).starts_with("web-"));
-    let slices = kubectl.ok(&["get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "jsonpath={.items[*].endpoints[*].conditions.ready}"]);
+    let slices = kubectl.ok(&[
+        "get",
+        "endpointslices",
+        "-l",
+        "kubernetes.io/service-name=web",
+        "-o",
+        "jsonpath={.items[*].endpoints[*].conditions.ready}",
+    ]);
     assert_eq!(slices, "true true");
     assert!(kubectl.ok(&["get", "endpoints", "web"]).contains(":8080"));
     let _ = kubectl.ok(&["scale", "deployment", "web", "--replicas=0"]);
-    wait_for("a refused connection", SOON, || inside("wget -q -T 3 -O - http://web/ 2>&1 || true").contains("refused").then_some(()));
+    wait_for("a refused connection", SOON, || {
+        inside("wget -q -T 3 -O - http://web/ 2>&1 || true").contains("refused").then_some(())
+    });
 }
 
 pub fn owners_take_their_objects_along(world: &World, kubectl: &Kubectl) {
