@@ -48,6 +48,8 @@ pub enum FieldErrorKind {
     Required,
     Duplicate,
     Invalid,
+    /// As `Invalid`, where the value would say nothing.
+    InvalidUnshown,
     NotSupported,
     Forbidden,
     TooLong,
@@ -64,7 +66,7 @@ impl FieldErrorKind {
             Self::NotFound => "FieldValueNotFound",
             Self::Required => "FieldValueRequired",
             Self::Duplicate => "FieldValueDuplicate",
-            Self::Invalid => "FieldValueInvalid",
+            Self::Invalid | Self::InvalidUnshown => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
@@ -79,7 +81,7 @@ impl FieldErrorKind {
             Self::NotFound => "Not found",
             Self::Required => "Required value",
             Self::Duplicate => "Duplicate value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid | Self::InvalidUnshown | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
@@ -89,7 +91,7 @@ impl FieldErrorKind {
     }
 
     fn shows_value(self) -> bool {
-        !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::Internal)
+        !matches!(self, Self::InvalidUnshown | Self::Required | Self::Forbidden | Self::TooLong | Self::Internal)
     }
 }
 
@@ -105,6 +107,11 @@ pub struct FieldError {
 impl FieldError {
     pub fn invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::with(FieldErrorKind::Invalid, path, value.into(), detail.into())
+    }
+
+    /// An error whose value is not shown.
+    pub fn invalid_unshown(path: &FieldPath, detail: impl Into<String>) -> Self {
+        Self::with(FieldErrorKind::InvalidUnshown, path, Value::Null, detail.into())
     }
 
     pub fn type_invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {

@@ -195,6 +195,10 @@ impl<'v> At<'v> {
         errors.push(FieldError::invalid(&self.path(), shown, detail));
     }
 
+    pub fn invalid_unshown(&self, errors: &mut Errors, detail: impl Into<String>) {
+        errors.push(FieldError::invalid_unshown(&self.path(), detail));
+    }
+
     /// One finding for each text.
     pub fn invalid_all(&self, errors: &mut Errors, details: Vec<String>) {
         for detail in details {

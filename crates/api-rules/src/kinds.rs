@@ -194,6 +194,7 @@ pub(crate) static KINDS: &[Rules] = &[
     Rules {
         kind: "PersistentVolumeClaim",
         default: core::persistent_volume_claim,
+        create: prepare::claim_create,
         status: Status::Own,
         validate: validate::volumes::claim,
         validate_update: validate::volumes::claim_update,

@@ -153,3 +153,14 @@ pub fn crd_update(new: &mut Value, _old: &Value) {
 pub fn keep_metadata(new: &mut Value, old: &Value) {
     META_OF_SPEC.iter().for_each(|field| copy_meta(new, old, field));
 }
+
+/// The source of a claim has an old name and a new one (KEP-1495).
+pub fn claim_create(claim: &mut Value) {
+    let Some(spec) = make(claim, "spec") else { return };
+    let (old, new) = (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned());
+    match (old.filter(Value::is_object), new.filter(Value::is_object)) {
+        (Some(old), None) => put(spec, "dataSourceRef", old),
+        (None, Some(new)) if new.str_at(&["namespace"]).is_empty() => put(spec, "dataSource", new),
+        _ => {}
+    }
+}

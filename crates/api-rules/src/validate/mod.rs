@@ -5,6 +5,7 @@ pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod core;
+pub mod cron;
 pub mod endpoints;
 pub mod events;
 pub mod extensions;
