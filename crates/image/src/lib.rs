@@ -14,15 +14,20 @@
 mod build;
 mod digest;
 mod error;
+mod http;
 mod layer;
 mod load;
 mod manifest;
+mod pull;
 mod reference;
+mod registry;
+pub mod resolve;
 mod store;
 
 pub use build::{NewContent, NewFile};
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use manifest::{ImageConfig, ProcessConfig};
+pub use pull::Credentials;
 pub use reference::Reference;
 pub use store::{Config, ImageRecord, ImageStore};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use coracle_host::{Context, fs as host_fs};
 use serde::{Deserialize, Serialize};
@@ -67,11 +67,27 @@ pub struct ImageStore {
 struct Inner {
     config: Config,
     index: Mutex<Index>,
-    /// Held for reading while content arrives that nothing refers to yet, for writing while rubbish is removed.
-    arriving: std::sync::RwLock<()>,
+    /// How many bring in content that nothing refers to yet; locked while rubbish is removed.
+    arriving: Mutex<usize>,
+    /// One fetches a layer at a time.
+    turns: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    client: crate::http::Client,
     /// One unpacks a layer at a time: the same layer must not be unpacked twice at once.
     unpacking: Mutex<()>,
     temporary: AtomicU64,
+}
+
+/// Content is on its way.
+pub(crate) struct Arriving(ImageStore);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        *lock(&self.0.inner.arriving) -= 1;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ImageStore {
@@ -82,10 +98,13 @@ impl ImageStore {
             std::fs::create_dir_all(&path).context(|| format!("create {}", path.display()))?;
         }
         let index = read_index(&config.dir)?;
+        let client = crate::http::Client::new(&config);
         let inner = Inner {
             config,
             index: Mutex::new(index),
-            arriving: std::sync::RwLock::default(),
+            arriving: Mutex::default(),
+            turns: Mutex::default(),
+            client,
             unpacking: Mutex::default(),
             temporary: AtomicU64::new(0),
         };
@@ -189,7 +208,10 @@ impl ImageStore {
     /// Removes blobs and layers that no image has, other than `layers_in_use`. Does nothing while content arrives.
     /// Returns the bytes freed.
     pub fn collect(&self, layers_in_use: &BTreeSet<Digest>) -> Result<u64> {
-        let Ok(_nothing_arrives) = self.inner.arriving.try_write() else { return Ok(0) };
+        let arriving = lock(&self.inner.arriving);
+        if *arriving > 0 {
+            return Ok(0);
+        }
         let mut keep_layers = layers_in_use.clone();
         let mut keep_blobs = BTreeSet::new();
         for record in self.list() {
@@ -220,12 +242,30 @@ impl ImageStore {
         host_fs::disk_usage(self.dir())
     }
 
-    pub(crate) fn arriving(&self) -> std::sync::RwLockReadGuard<'_, ()> {
-        self.inner.arriving.read().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps [`Self::collect`] away until what this returns is dropped.
+    pub(crate) fn arriving(&self) -> Arriving {
+        *lock(&self.inner.arriving) += 1;
+        Arriving(self.clone())
+    }
+
+    /// Whoever holds the lock of this fetches the blob.
+    pub(crate) fn turn_of(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = lock(&self.inner.turns);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = turns.get(digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        turns.insert(digest.clone(), Arc::downgrade(&turn));
+        turn
+    }
+
+    pub(crate) fn client(&self) -> &crate::http::Client {
+        &self.inner.client
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.inner.index.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.index)
     }
 
     /// Changes the index, on disk first.
@@ -310,7 +350,7 @@ impl ImageStore {
             return Err(Error::Corrupt(format!("layer is {}, not {expected} as its image says", unpacked.diff_id)));
         }
         host_fs::sync_of(folder)?;
-        let _one = self.inner.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = lock(&self.inner.unpacking);
         let place = self.layer_dir(&unpacked.diff_id);
         if place.exists() {
             host_fs::remove_all(folder)?;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use coracle_cri::{AuthConfig, Error, FsUsage, Image, ImageService, Result};
-use coracle_image::ImageRecord;
+use coracle_image::{Credentials, ImageRecord};
 
 use crate::runtime::{Runtime, blocking};
 
@@ -43,8 +43,15 @@ impl ImageService for Runtime {
         Ok(self.images.find(name).as_ref().map(image))
     }
 
-    async fn pull_image(&self, name: &str, _auth: Option<&AuthConfig>) -> Result<String> {
-        Err(Error::Unimplemented(format!("pull {name}")))
+    async fn pull_image(&self, name: &str, auth: Option<&AuthConfig>) -> Result<String> {
+        let credentials = auth.map(|auth| Credentials {
+            username: auth.username.clone(),
+            password: auth.password.clone(),
+            identity_token: auth.identity_token.clone(),
+            registry_token: auth.registry_token.clone(),
+        });
+        let record = self.images.pull(name, &credentials.unwrap_or_default()).await.map_err(image_error)?;
+        Ok(record.id.to_string())
     }
 
     async fn remove_image(&self, name: &str) -> Result<()> {
