@@ -186,6 +186,12 @@ fn masked(ip: IpAddr, length: u8) -> IpAddr {
     }
 }
 
+/// True when the address is one of the network's.
+#[must_use]
+pub fn in_network(ip: IpAddr, network: IpAddr, length: u8) -> bool {
+    ip.is_ipv4() == network.is_ipv4() && masked(ip, length) == masked(network, length)
+}
+
 /// A network in canonical form.
 #[must_use]
 pub fn cidr(text: &str) -> Vec<String> {

@@ -350,6 +350,7 @@ pub(crate) static KINDS: &[Rules] = &[
     Rules {
         group: "certificates.k8s.io",
         kind: "CertificateSigningRequest",
+        names: Any,
         default: other::signing_request,
         status: Status::Own,
         create: prepare::signing_request_create,
@@ -386,7 +387,9 @@ pub(crate) static KINDS: &[Rules] = &[
         default: other::ingress,
         status: Status::Own,
         generation: Generation::Of("spec"),
-        validate: validate::networking::ingress,
+        validate: validate::networking::ingress_create,
+        validate_update: validate::networking::ingress_update,
+        validate_status: validate::networking::ingress_status,
         ..NETWORKING
     },
     Rules {
