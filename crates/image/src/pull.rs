@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use coracle_host::{Context, fs as host_fs};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use http::StatusCode;
 
 use crate::digest::Hasher;
@@ -59,10 +59,10 @@ impl ImageStore {
         };
         let diff_ids = ImageConfig::parse(&config)?.rootfs.diff_ids;
         check_layers(&manifest, &diff_ids)?;
-        let layers = manifest.layers.iter().zip(&diff_ids).map(|(layer, diff_id)| {
-            let repository = &repository;
-            async move { self.pull_layer(repository, layer, diff_id).await }
-        });
+        let mut layers = Vec::new();
+        for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+            layers.push(self.pull_layer(&repository, layer, diff_id).boxed());
+        }
         futures::stream::iter(layers).buffer_unordered(LAYERS_AT_ONCE).try_collect::<()>().await?;
         let by_digest = Reference { tag: None, digest: Some(digest), ..reference.clone() };
         let by_tag = Reference { digest: None, ..reference.clone() };
