@@ -4,7 +4,7 @@
 //! uses them from anywhere.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -69,14 +69,14 @@ impl Namespace {
         })
     }
 
-    /// A server that answers every connection with `answer`, until the process ends.
+    /// A server of both families that answers every connection with `answer`, until the process ends.
     pub fn serve_tcp(&self, port: u16, answer: &str) {
-        let listener = self.run(move || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("the port is free"));
+        let listener = self.run(move || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).expect("the port is free"));
         let answer = answer.to_owned();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let mut connection = connection;
-                let peer = connection.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+                let peer = connection.peer_addr().map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
                 let _ = connection.write_all(format!("{answer} {peer}").as_bytes());
             }
         });
@@ -84,12 +84,12 @@ impl Namespace {
 
     /// A server that answers every datagram with `answer`, until the process ends.
     pub fn serve_udp(&self, port: u16, answer: &str) {
-        let socket = self.run(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("the port is free"));
+        let socket = self.run(move || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("the port is free"));
         let answer = answer.to_owned();
         std::thread::spawn(move || {
             let mut buffer = [0; 1500];
             while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(format!("{answer} {}", peer.ip()).as_bytes(), peer);
+                let _ = socket.send_to(format!("{answer} {}", peer.ip().to_canonical()).as_bytes(), peer);
             }
         });
     }
@@ -114,7 +114,9 @@ impl Namespace {
         let to: SocketAddr = to.parse().expect("an address and a port");
         self.run(move || {
             let call = || -> std::io::Result<String> {
-                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, source_port))?;
+                let any: IpAddr =
+                    if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let socket = UdpSocket::bind((any, source_port))?;
                 socket.connect(to)?;
                 socket.set_read_timeout(Some(CONNECT_TIMEOUT))?;
                 socket.send(b"?")?;

@@ -23,6 +23,12 @@ impl World {
     fn new() -> World {
         let (host, outside) = (Arc::new(Namespace::new()), Namespace::new());
         let path = outside.path().to_owned();
+        // A new namespace begins with what the machine has.
+        host.run(|| {
+            for (key, value) in [("ip_forward", "0"), ("conf/all/send_redirects", "1")] {
+                std::fs::write(format!("/proc/sys/net/ipv4/{key}"), value).expect("a sysctl");
+            }
+        });
         host.block_on(async move || uplink(&path).await);
         World { host, outside, dir: TempDir::new().expect("a folder") }
     }
@@ -176,6 +182,33 @@ fn pods_do_not_reach_the_loopback_of_the_host() {
     assert_eq!(a.call_tcp("127.0.0.1:99"), "TimedOut");
 }
 
+#[test]
+fn pods_have_both_families_when_the_node_has() {
+    let world = World::new();
+    let (a, b) = (Namespace::new(), Namespace::new());
+    let ports = vec![mapping(Protocol::Tcp, "", 8080, 80)];
+    let requests = [request("a", &a, ports), request("b", &b, Vec::new())];
+    let mut config = world.config();
+    config.pod_cidrs.push("fd00:10:244::/64".parse().expect("a CIDR"));
+    config.service_cidrs.push("fd00:10:96::/112".parse().expect("a CIDR"));
+    let ips = world.host.block_on(async move || {
+        let network = Network::start(config, Arc::new(Kernel::new().expect("netlink"))).await.expect("a network");
+        let mut ips = Vec::new();
+        for request in &requests {
+            ips.push(network.setup(request).await.expect("set up").ips);
+            assert_eq!(Some(&network.setup(request).await.expect("set up again").ips), ips.last());
+        }
+        ips
+    });
+    assert_eq!(ips, [["10.244.0.2", "fd00:10:244::2"], ["10.244.0.3", "fd00:10:244::3"]]);
+    a.serve_tcp(80, "a");
+    assert_eq!(b.call_tcp("10.244.0.2:80"), "a 10.244.0.3");
+    assert_eq!(b.call_tcp("[fd00:10:244::2]:80"), "a fd00:10:244::3");
+    assert_eq!(b.call_tcp("[fd00:10:244::1]:8080"), "a fd00:10:244::3", "a host port");
+    assert_eq!(a.call_tcp("[fd00:10:244::1]:8080"), "a fd00:10:244::1", "its own");
+    assert_eq!(world.host.call_tcp("[fd00:10:244::2]:80"), "a fd00:10:244::1");
+}
+
 /// As Docker and ufw leave a host.
 const FIREWALL: &str = "
     table ip filter {
@@ -242,6 +275,6 @@ fn reset_leaves_nothing() {
     });
     assert_eq!(before_and_after, (Some("1".to_owned()), Some("0".to_owned())));
     assert!(!journal.exists());
-    let links = world.host.run(|| std::fs::read_to_string("/proc/net/dev").expect("links"));
+    let links = world.host.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").expect("links"));
     assert!(!links.contains("cor"), "{links}");
 }

@@ -33,8 +33,8 @@ impl World {
         host.block_on(async move || {
             uplink(&path).await;
             let config = coracle_network::Config {
-                pod_cidrs: vec!["10.244.0.0/24".parse().expect("a CIDR")],
-                service_cidrs: vec!["10.96.0.0/12".parse().expect("a CIDR")],
+                pod_cidrs: cidrs(&["10.244.0.0/24", "fd00:10:244::/64"]),
+                service_cidrs: cidrs(&["10.96.0.0/12", "fd00:10:96::/112"]),
                 ..Default::default()
             };
             let kernel = Arc::new(Kernel::new().expect("netlink"));
@@ -76,10 +76,14 @@ impl World {
 fn config() -> Config {
     Config {
         node_name: "node-1".to_owned(),
-        pod_cidrs: vec!["10.244.0.0/24".parse().expect("a CIDR")],
-        service_cidrs: vec!["10.96.0.0/12".parse().expect("a CIDR")],
+        pod_cidrs: cidrs(&["10.244.0.0/24", "fd00:10:244::/64"]),
+        service_cidrs: cidrs(&["10.96.0.0/12", "fd00:10:96::/112"]),
         ..Config::default()
     }
+}
+
+fn cidrs(texts: &[&str]) -> Vec<ipnet::IpNet> {
+    texts.iter().map(|text| text.parse().expect("a CIDR")).collect()
 }
 
 fn set(rules: &mut Rules, objects: Vec<(Value, Vec<Value>)>, old: &[EndpointSlice]) -> Vec<EndpointSlice> {
@@ -246,4 +250,21 @@ fn udp_moves_when_its_endpoint_is_gone() {
         vec![(dns(), vec![slice("dns", port, &[1])])],
     );
     assert_eq!(world.pods[2].call_udp("10.96.0.10:53", 5353), "pod1 10.244.0.4", "from the same port");
+}
+
+#[test]
+fn services_of_both_families() {
+    let world = World::new();
+    let spec = json!({"type": "NodePort", "clusterIPs": ["10.96.0.1", "fd00:10:96::1"]});
+    let mut v6 = slice("web", http(), &[]);
+    v6["metadata"]["name"] = json!("web-v6");
+    v6["addressType"] = json!("IPv6");
+    v6["endpoints"] = json!([{"addresses": ["fd00:10:244::2"]}]);
+    world.proxy(vec![(service("web", "10.96.0.1", spec), vec![slice("web", http(), &[0]), v6])]);
+    assert_eq!(world.pods[1].call_tcp("10.96.0.1:8000"), "pod0 10.244.0.3");
+    assert_eq!(world.pods[1].call_tcp("[fd00:10:96::1]:8000"), "pod0 fd00:10:244::3");
+    assert_eq!(world.host.call_tcp("[fd00:10:96::1]:8000"), "pod0 fd00:10:244::1");
+    assert_eq!(world.pods[0].call_tcp("[fd00:10:96::1]:8000"), "pod0 fd00:10:244::1", "itself");
+    assert_eq!(world.pods[1].call_tcp("[fd00:10:244::1]:30080"), "pod0 fd00:10:244::1", "the node port");
+    assert_eq!(world.pods[1].call_tcp("[fd00:10:96::1]:8001"), "ConnectionRefused");
 }

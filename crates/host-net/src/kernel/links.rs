@@ -7,7 +7,7 @@ use nlink::netlink::link::{BridgeLink, BridgePortConfig, VethLink};
 use nlink::netlink::messages::LinkMessage;
 use nlink::netlink::namespace::Netns;
 use nlink::netlink::{Connection, Route};
-use nlink::{Ipv4Route, Ipv6Route};
+use nlink::{Ipv4Address, Ipv4Route, Ipv6Address, Ipv6Route};
 
 use crate::error::Context;
 use crate::host::{BridgeSpec, Port, VethSpec};
@@ -21,17 +21,33 @@ pub(super) async fn ensure_bridge(route: &Connection<Route>, spec: &BridgeSpec) 
             // A fixed address: by default a bridge takes the lowest of its ports', and changes with them.
             let bridge = BridgeLink::new(spec.name.as_str()).mtu(spec.mtu).address(bridge_mac(spec)).stp(false);
             route.add_link(bridge).await.context(|| format!("make bridge {}", spec.name))?;
+            skip_duplicate_detection(&spec.name);
             index(route, &spec.name).await?
         }
     };
     for address in &spec.addresses {
-        route
-            .replace_address_by_index(index, address.addr(), address.prefix_len())
-            .await
-            .context(|| format!("set address {address} on {}", spec.name))?;
+        add_address(route, index, *address).await.context(|| format!("set address {address} on {}", spec.name))?;
     }
     remove_other_addresses(route, index, spec).await?;
     route.set_link_up_by_index(index).await.context(|| format!("bring {} up", spec.name))
+}
+
+/// The bridge's link-local address, by which it asks for pods, is otherwise unusable for the first second. Without
+/// IPv6 there is no such setting, and no need.
+fn skip_duplicate_detection(bridge: &str) {
+    if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/accept_dad"), "0") {
+        tracing::debug!(%error, bridge, "duplicate address detection stays on");
+    }
+}
+
+async fn add_address(route: &Connection<Route>, index: u32, net: IpNet) -> nlink::Result<()> {
+    match net {
+        IpNet::V4(net) => route.replace_address(Ipv4Address::with_index(index, net.addr(), net.prefix_len())).await,
+        // Pods need it at once, and nobody else on the bridge can have it: duplicates are not waited for.
+        IpNet::V6(net) => {
+            route.replace_address(Ipv6Address::with_index(index, net.addr(), net.prefix_len()).nodad()).await
+        }
+    }
 }
 
 /// Locally administered, the same for the same addresses.
