@@ -46,7 +46,10 @@ fn main() -> ExitCode {
     match run(Arguments::parse_from(arguments)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("coracle: {error:#}");
+            let text = format!("{error:#}");
+            // kubectl's own words stay as they are.
+            let as_it_is = text.starts_with("error:") || text.starts_with("Error from server");
+            eprintln!("{}{text}", if as_it_is { "" } else { "coracle: " });
             ExitCode::FAILURE
         }
     }

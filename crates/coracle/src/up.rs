@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "no_node")]
     demo: bool,
     /// What to log to standard error: `warn`, `info`, `debug`, or a filter such as `coracle_kubelet=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    #[arg(long, value_name = "FILTER", default_value = "warn,nlink=error")]
     log: String,
 }
 

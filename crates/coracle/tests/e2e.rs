@@ -16,7 +16,7 @@ fn a_cluster_from_start_to_reset() {
         binary: env!("CARGO_BIN_EXE_coracle").into(),
         pod_cidr: "10.241.0.0/24".to_owned(),
         service_cidr: "10.113.0.0/16".to_owned(),
-        arguments: vec!["--log".to_owned(), "info".to_owned()],
+        arguments: vec!["--log".to_owned(), "info,nlink=error".to_owned()],
     })
     .expect("the cluster starts");
     let registry = Registry::start().expect("the registry starts");

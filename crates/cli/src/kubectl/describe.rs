@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::connection::{Connection, worded};
 use super::discovery::{Discovery, Resource};
-use super::output::padded;
+use super::output::columns_of;
 use super::selection::select;
 
 #[derive(Debug, Args)]
@@ -95,8 +95,7 @@ async fn events(connection: &Connection, resource: &Resource, object: &Value, te
         ]);
     }
     text.0.push_str("Events:\n");
-    // Two spaces are what kubectl puts between the columns of events.
-    text.0.push_str(&padded(&rows).replace("   ", "  "));
+    text.0.push_str(&columns_of(&rows, 0, 2));
     Ok(())
 }
 

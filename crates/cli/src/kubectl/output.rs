@@ -58,8 +58,13 @@ fn columns(text: &str) -> Result<Format> {
     Ok(Format::CustomColumns(columns))
 }
 
-/// Columns padded with three spaces between them, as kubectl does.
+/// Columns as kubectl's tables have them: at least six wide, three spaces between.
 pub fn padded(rows: &[Vec<String>]) -> String {
+    columns_of(rows, 6, 3)
+}
+
+/// Columns of at least `width_min`, with `padding` spaces between.
+pub fn columns_of(rows: &[Vec<String>], width_min: usize, padding: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or_default()).collect();
@@ -69,7 +74,7 @@ pub fn padded(rows: &[Vec<String>]) -> String {
             if column + 1 == row.len() {
                 text.push_str(cell);
             } else {
-                let wanted = widths.get(column).copied().unwrap_or_default() + 3;
+                let wanted = (widths.get(column).copied().unwrap_or_default() + padding).max(width_min);
                 let _ = write!(text, "{cell:<wanted$}");
             }
         }

@@ -38,7 +38,7 @@ pub fn reading(_: &World, kubectl: &Kubectl) {
     assert!(kubectl.ok(&["get", "cm", "a", "-o", "yaml"]).contains("\n  key: value\n"));
     assert!(kubectl.ok(&["get", "cm", "a", "-o", "json"]).contains("\"key\": \"value\""));
     let columns = kubectl.ok(&["get", "cm", "a", "-o", "custom-columns=N:.metadata.name,K:.data.key"]);
-    assert_eq!(columns, "N   K\na   value\n");
+    assert_eq!(columns, "N     K\na     value\n");
     assert!(kubectl.ok(&["get", "cm", "-A"]).starts_with("NAMESPACE "));
     assert!(kubectl.ok(&["describe", "cm", "a"]).contains("value"));
     let mut watch = kubectl.command(&["get", "cm", "-w", "-o", "name", "--watch-only"]);
