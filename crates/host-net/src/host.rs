@@ -37,8 +37,12 @@ pub trait HostNet: Send + Sync + 'static {
     async fn set_sysctl(&self, key: &str, value: &str) -> Result<()>;
     /// Carries out the changes to a table as one transaction: all or nothing.
     async fn apply(&self, family: Family, table: &str, changes: &[Change]) -> Result<()>;
+    /// The names of all tables of the family, whosever they are.
+    async fn tables(&self, family: Family) -> Result<Vec<String>>;
     /// Whether the table is there.
-    async fn has_table(&self, family: Family, table: &str) -> Result<bool>;
+    async fn has_table(&self, family: Family, table: &str) -> Result<bool> {
+        Ok(self.tables(family).await?.iter().any(|there| there == table))
+    }
     /// Lets what comes from and goes to the interface pass other programs' tables, where they drop by default. Returns
     /// how many rules were missing.
     async fn admit(&self, interface: &str) -> Result<usize>;

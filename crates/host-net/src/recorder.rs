@@ -139,8 +139,10 @@ impl HostNet for Recorder {
         Ok(())
     }
 
-    async fn has_table(&self, family: Family, table: &str) -> Result<bool> {
-        Ok(self.state().tables.contains(&format!("{family} {table}")))
+    async fn tables(&self, family: Family) -> Result<Vec<String>> {
+        let prefix = format!("{family} ");
+        let state = self.state();
+        Ok(state.tables.iter().filter_map(|name| Some(name.strip_prefix(&prefix)?.to_owned())).collect())
     }
 
     async fn admit(&self, interface: &str) -> Result<usize> {

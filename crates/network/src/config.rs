@@ -19,7 +19,8 @@ pub struct Config {
     pub non_masquerade_cidrs: Vec<IpNet>,
     /// `None` for that of the interface of the default route, or 1500.
     pub mtu: Option<u32>,
-    /// Folder for the journal of changed sysctls; `None` keeps none, so that `reset` cannot restore them.
+    /// Folder for the journal of changed sysctls, which all clusters on the host share; they live as long as the host
+    /// runs, so it is best below `/run`. `None` keeps none, so that `reset` cannot restore them.
     pub state_dir: Option<PathBuf>,
 }
 

@@ -40,7 +40,11 @@ pub async fn reset(config: &Config, host: &dyn HostNet) -> Vec<Leftover> {
     left
 }
 
+/// The last cluster on the host restores what the first one found.
 async fn restore_sysctls(config: &Config, host: &dyn HostNet, left: &mut Vec<Leftover>) {
+    if has_other_cluster(config, host).await {
+        return;
+    }
     let dir = config.state_dir.as_deref();
     let before = left.len();
     for (key, value) in &Journal::load(dir).sysctls {
@@ -51,6 +55,16 @@ async fn restore_sysctls(config: &Config, host: &dyn HostNet, left: &mut Vec<Lef
     }
     if let Err(error) = Journal::remove(dir) {
         left.push(Leftover { what: "network journal".to_owned(), why: error.to_string() });
+    }
+}
+
+/// Whether there are tables of a pod network besides this one.
+async fn has_other_cluster(config: &Config, host: &dyn HostNet) -> bool {
+    let is_other =
+        |table: &String| table.starts_with("coracle") && table.ends_with("network") && *table != config.table;
+    match host.tables(Family::Ip).await {
+        Ok(tables) => tables.iter().any(is_other),
+        Err(_) => false,
     }
 }
 

@@ -41,13 +41,13 @@ pub(crate) fn runtime_config(config: &Config, names: &Names) -> coracle_runtime:
 }
 
 /// What the network may use of the host.
-pub(crate) fn network_config(folder: &coracle_bootstrap::ClusterFolder, names: &Names) -> coracle_network::Config {
+pub(crate) fn network_config(names: &Names) -> coracle_network::Config {
     coracle_network::Config {
         bridge: names.bridge.clone(),
         table: names.network_table.clone(),
         pod_cidrs: vec![names.pod_cidr],
         service_cidrs: vec![names.service_cidr],
-        state_dir: Some(folder.node().join("network")),
+        state_dir: Some("/run/coracle-network".into()),
         ..coracle_network::Config::default()
     }
 }
@@ -64,7 +64,7 @@ pub(crate) fn proxy_config(node_name: &str, names: &Names) -> coracle_proxy::Con
 /// Makes the bridge, whose address the API server and DNS listen on.
 pub(crate) async fn start_network(config: &Config, names: &Names) -> Result<Arc<Network>> {
     let host = Arc::new(Kernel::new().context("open netlink")?);
-    Network::start(network_config(&config.folder, names), host).await.context("set up the pod network")
+    Network::start(network_config(names), host).await.context("set up the pod network")
 }
 
 /// Opens the images of a data folder.

@@ -37,7 +37,7 @@ async fn reset_node(
 ) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let host = Arc::new(Kernel::new().context("open netlink")?);
-    let network_config = network_config(folder, names);
+    let network_config = network_config(names);
     let config = crate::cluster::Config {
         folder: folder.clone(),
         settings: settings.clone(),

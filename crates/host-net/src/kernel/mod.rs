@@ -101,8 +101,8 @@ impl HostNet for Kernel {
         tables::apply(&self.nftables, family, table, changes).await
     }
 
-    async fn has_table(&self, family: Family, table: &str) -> Result<bool> {
-        tables::exists(&self.nftables, family, table).await
+    async fn tables(&self, family: Family) -> Result<Vec<String>> {
+        tables::names(&self.nftables, family).await
     }
 
     async fn admit(&self, interface: &str) -> Result<usize> {

@@ -39,12 +39,12 @@ pub(super) async fn apply(
     builder.transaction.commit(connection).await.context(what)
 }
 
-pub(super) async fn exists(connection: &Connection<Nftables>, family: Family, table: &str) -> Result<bool> {
+pub(super) async fn names(connection: &Connection<Nftables>, family: Family) -> Result<Vec<String>> {
     let tables = connection
         .list_tables_in(nl_family(family))
         .await
         .context(|| format!("list nftables tables of family {family}"))?;
-    Ok(tables.iter().any(|there| there.name == table))
+    Ok(tables.into_iter().map(|table| table.name).collect())
 }
 
 struct Builder<'a> {
