@@ -2,7 +2,7 @@
 
 mod support;
 
-use coracle_cri::{Mount, NamespaceMode, RuntimeService};
+use coracle_cri::{Mount, NamespaceMode, RuntimeService, SecurityProfile};
 use support::Bench;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,4 +138,42 @@ async fn privileged_containers_and_images_as_volumes() {
     let (_, shown) = bench.run_of(&pod, &config).await;
     assert!(shown.contains("root:x:0:0") && shown.contains("Read-only"), "{shown}");
     bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_calls_are_filtered() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("filter").await;
+    let mut config =
+        bench.config("main", "grep '^Seccomp:' /proc/self/status; unshare -m true; busybox arping -h 2>&1 | head -1");
+    config.linux.security_context.seccomp = SecurityProfile::RuntimeDefault;
+    config.linux.security_context.add_capabilities = vec!["SYS_PTRACE".into()];
+    let (_, shown) = bench.run_of(&pod, &config).await;
+    assert!(
+        shown.contains("Seccomp:\t2") && shown.contains("unshare: unshare(0x20000): Operation not permitted"),
+        "{shown}"
+    );
+    config.linux.security_context.no_new_privs = true;
+    config.linux.security_context.run_as_user = Some(1000);
+    config.args = vec!["grep '^Seccomp:' /proc/self/status; exec sleep 1000".into()];
+    let id = bench.start_of(&pod, &config).await;
+    let result = bench.runtime.exec_sync(&id, &words(&["grep", "^Seccomp:", "/proc/self/status"]), None).await.unwrap();
+    assert_eq!(String::from_utf8(result.stdout).unwrap(), "Seccomp:\t2\n");
+    bench.runtime.remove_container(&id).await.unwrap();
+
+    let path = bench.dir.path().join("profile.json");
+    let deny = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+    std::fs::write(&path, deny).unwrap();
+    let mut config = bench.config("own", "mkdir /tmp/x");
+    config.linux.security_context.seccomp = SecurityProfile::Localhost(path.to_str().unwrap().into());
+    let (_, shown) = bench.run_of(&pod, &config).await;
+    assert!(shown.contains("No space left on device"), "{shown}");
+    config.linux.security_context.seccomp = SecurityProfile::Localhost("/nonexistent".into());
+    let error = bench.runtime.create_container(&pod.id, &config, &pod.config).await.unwrap_err().to_string();
+    assert_eq!(error, "cannot load seccomp profile \"/nonexistent\": open /nonexistent: no such file or directory");
+    bench.end().await;
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|word| (*word).to_owned()).collect()
 }
