@@ -1,5 +1,6 @@
 //! The kubelet's own API, for the API server: over TLS, or over a pipe inside one process.
 
+mod exec;
 mod logs;
 mod stats;
 
@@ -142,6 +143,20 @@ async fn handle(ctx: &Ctx, request: Request<Incoming>, trusted: bool) -> Respons
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match parts.as_slice() {
+        ["exec", namespace, pod, container] => {
+            exec::remote_command(ctx, exec::Verb::Exec, [namespace, pod, container], "", request)
+        }
+        ["exec", namespace, pod, uid, container] => {
+            exec::remote_command(ctx, exec::Verb::Exec, [namespace, pod, container], uid, request)
+        }
+        ["attach", namespace, pod, container] => {
+            exec::remote_command(ctx, exec::Verb::Attach, [namespace, pod, container], "", request)
+        }
+        ["attach", namespace, pod, uid, container] => {
+            exec::remote_command(ctx, exec::Verb::Attach, [namespace, pod, container], uid, request)
+        }
+        ["portForward", namespace, pod] => exec::forward_ports(ctx, [namespace, pod], "", request),
+        ["portForward", namespace, pod, uid] => exec::forward_ports(ctx, [namespace, pod], uid, request),
         ["pods"] if reads => pods(ctx),
         ["containerLogs", namespace, pod, container] if reads => {
             logs::serve(ctx, namespace, pod, container, request.uri().query().unwrap_or_default()).await
