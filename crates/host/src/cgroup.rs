@@ -303,6 +303,39 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_written_as_v2_wants_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Cgroups { v1: Vec::new(), unified: Some(dir.path().into()) };
+        std::fs::write(dir.path().join("cgroup.controllers"), "cpu memory pids").unwrap();
+        std::fs::write(dir.path().join("cgroup.subtree_control"), "").unwrap();
+        let group = all.group("/a/b").unwrap();
+        group.create().unwrap();
+        for file in ["memory.swap.max", "memory.oom.group"] {
+            std::fs::write(dir.path().join("a/b").join(file), "").unwrap();
+        }
+        let limits = Limits {
+            cpu_shares: 1024,
+            cpu_quota: 20_000,
+            cpu_period: 100_000,
+            memory: 1 << 20,
+            pids: 7,
+            unified: vec![("memory.high".into(), "5".into())],
+            ..Limits::default()
+        };
+        group.set(&limits).unwrap();
+        let read = |file: &str| std::fs::read_to_string(dir.path().join("a/b").join(file)).unwrap();
+        let files = ["cpu.weight", "cpu.max", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"];
+        assert_eq!(files.map(read), ["100", "20000 100000", "1048576", "0", "1", "7"]);
+        assert_eq!(read("memory.high"), "5");
+        let found = group.limits();
+        assert_eq!((found.cpu_quota, found.cpu_period, found.memory, found.pids), (20_000, 100_000, 1 << 20, 7));
+        group.set(&Limits { cpu_quota: -1, memory: -1, pids: -1, ..Limits::default() }).unwrap();
+        assert_eq!(["cpu.max", "memory.max", "pids.max"].map(read), ["max 100000", "max", "max"]);
+        std::fs::write(dir.path().join("a/b/memory.events"), "low 0\noom 1\noom_kill 2\n").unwrap();
+        assert_eq!(group.oom_kills(), 2);
+    }
+
+    #[test]
     fn groups_hold_limit_and_kill_processes() {
         let all = Cgroups::discover().unwrap();
         let name = format!("/coracle-test-{}", std::process::id());

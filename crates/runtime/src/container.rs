@@ -83,6 +83,9 @@ impl Runtime {
         group.set_devices(&prepared.device_rules).map_err(internal)?;
         let log_path = (!config.log_path.is_empty() && !sandbox.log_directory.is_empty())
             .then(|| Path::new(&sandbox.log_directory).join(&config.log_path));
+        if let Some(folder) = log_path.as_deref().and_then(Path::parent) {
+            std::fs::create_dir_all(folder).context(|| format!("create {}", folder.display())).map_err(internal)?;
+        }
         prepared.spec.cgroup = cgroup.clone();
         prepared.spec.cgroup_procs = group.procs_files();
         prepared.spec.hierarchies = self.cgroups.hierarchies();
@@ -128,7 +131,6 @@ impl Runtime {
             }
             Ok(answer) => {
                 let why = done(answer).err().map_or_else(|| "no answer".to_owned(), |error| error.to_string());
-                let why = format!("failed to start container {id:?}: unable to start container process: {why}");
                 self.container_not_started(id, &why);
                 Err(Error::Internal(why))
             }

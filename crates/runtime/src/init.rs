@@ -64,10 +64,10 @@ fn start_container(
         let terminal = give_terminal(&spec.process, socket)?;
         dev::bind_console(&terminal).map_err(during)?;
     }
+    identity::make_working_dir(&spec.process).map_err(during)?;
     if spec.readonly_rootfs {
         rootfs::make_readonly().map_err(during)?;
     }
-    identity::make_working_dir(&spec.process).map_err(during)?;
     identity::become_program(&spec.process)
 }
 

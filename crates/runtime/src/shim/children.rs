@@ -277,6 +277,7 @@ impl Shim {
         let answer = match launch.failed {
             None => Answer::Started(container.state.clone()),
             Some(why) => {
+                let why = format!("failed to start container {id:?}: unable to start container process: {why}");
                 container.state.error = Some(why.clone());
                 Answer::Failed(why)
             }
