@@ -1,8 +1,9 @@
-//! Who may do what, decided from values alone: RBAC, escalation, the node authorizer.
+//! Who may do what, and what becomes of it, decided from values alone: RBAC, escalation, the node authorizer, built-in admission.
 //!
 //! [`Rbac`] is an index of roles and bindings that answers [`Attributes`]; [`node`] says what a node's identity may reach.
-//! This crate never knows HTTP, storage or time.
+//! [`admission`] runs the built-in plugins over a write. This crate never knows HTTP, storage or time.
 
+pub mod admission;
 pub mod node;
 mod rbac;
 mod rule;
