@@ -35,12 +35,12 @@ impl<'v> At<'v> {
     /// The whole object: the path is empty.
     #[must_use]
     pub fn root(value: &'v Value) -> Self {
-        Self::at(value, FieldPath::default())
+        Self::placed(value, FieldPath::default())
     }
 
     /// A value that stands at `path`.
     #[must_use]
-    pub fn at(value: &'v Value, path: FieldPath) -> Self {
+    pub fn placed(value: &'v Value, path: FieldPath) -> Self {
         Self { value, link: Rc::new(Link { parent: None, step: Step::Root(path) }) }
     }
 

@@ -510,6 +510,8 @@ pub(crate) static KINDS: &[Rules] = &[
         status: Status::Own,
         status_meta: StatusMeta::Kept,
         validate: validate::resource::claim,
+        update_revalidates: false,
+        validate_status: validate::resource::claim_status,
         validate_update: validate::storage::spec_immutable,
         ..RESOURCE
     },
@@ -517,6 +519,7 @@ pub(crate) static KINDS: &[Rules] = &[
         kind: "ResourceClaimTemplate",
         default: other::resource_claim_template,
         validate: validate::resource::claim_template,
+        update_revalidates: false,
         validate_update: validate::storage::spec_immutable,
         ..RESOURCE
     },
@@ -525,6 +528,7 @@ pub(crate) static KINDS: &[Rules] = &[
         namespaced: Some(false),
         generation: Generation::Of("spec"),
         validate: validate::resource::slice,
+        update_revalidates: false,
         validate_update: validate::resource::slice_update,
         fields: fields::RESOURCE_SLICE,
         ..RESOURCE
@@ -541,6 +545,8 @@ pub(crate) static KINDS: &[Rules] = &[
         update: prepare::crd_update,
         unconditional_update: false,
         validate: validate::extensions::definition,
+        update_revalidates: false,
+        validate_status: validate::extensions::definition_status,
         validate_update: validate::extensions::definition_update,
         ..CLUSTER
     },
@@ -552,6 +558,7 @@ pub(crate) static KINDS: &[Rules] = &[
         status: Status::Own,
         unconditional_update: false,
         validate: validate::extensions::api_service,
+        validate_status: validate::extensions::api_service_status,
         ..CLUSTER
     },
     Rules {
@@ -576,14 +583,18 @@ pub(crate) static KINDS: &[Rules] = &[
         kind: "ValidatingWebhookConfiguration",
         default: other::validating_webhooks,
         generation: Generation::Of("webhooks"),
-        validate: validate::admission::validating_webhooks,
+        validate: validate::admission::webhooks,
+        update_revalidates: false,
+        validate_update: validate::admission::webhooks_update,
         ..ADMISSION
     },
     Rules {
         kind: "MutatingWebhookConfiguration",
         default: other::mutating_webhooks,
         generation: Generation::Of("webhooks"),
-        validate: validate::admission::mutating_webhooks,
+        validate: validate::admission::webhooks,
+        update_revalidates: false,
+        validate_update: validate::admission::webhooks_update,
         ..ADMISSION
     },
     Rules {
@@ -592,6 +603,7 @@ pub(crate) static KINDS: &[Rules] = &[
         status: Status::Own,
         status_meta: StatusMeta::Kept,
         validate: validate::admission::validating_policy,
+        validate_status: validate::admission::policy_status,
         ..ADMISSION
     },
     Rules {

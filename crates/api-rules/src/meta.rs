@@ -49,7 +49,7 @@ const SUBRESOURCE_BYTES_MAX: usize = 256;
 #[must_use]
 pub fn validate_object_meta(meta: &Value, namespaced: bool, rule: NameRule, path: &FieldPath) -> Errors {
     let mut errors = Errors::new();
-    let meta = At::at(meta, path.clone());
+    let meta = At::placed(meta, path.clone());
     check(&meta, namespaced, rule, &mut errors);
     errors
 }
@@ -87,7 +87,7 @@ pub(crate) fn check(meta: &At<'_>, namespaced: bool, rule: NameRule, errors: &mu
 #[must_use]
 pub fn validate_object_meta_update(new: &Value, old: &Value, path: &FieldPath) -> Errors {
     let mut errors = Errors::new();
-    check_update(&At::at(new, path.clone()), &At::at(old, path.clone()), &mut errors);
+    check_update(&At::placed(new, path.clone()), &At::placed(old, path.clone()), &mut errors);
     errors
 }
 

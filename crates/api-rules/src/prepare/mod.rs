@@ -123,11 +123,6 @@ pub fn signing_request_approval(new: &mut Value, old: &Value) {
     copy_meta(new, old, "generation");
 }
 
-/// A claim's template and other kinds whose whole write is refused by validation need no more than this.
-pub fn keep_spec(new: &mut Value, old: &Value) {
-    copy(new, old, "spec");
-}
-
 pub fn crd_create(crd: &mut Value) {
     let versions = part(crd, &["spec", "versions"]).as_array().cloned().unwrap_or_default();
     let stored = versions.iter().find(|version| version.get("storage").and_then(Value::as_bool) == Some(true));

@@ -74,10 +74,12 @@ pub fn update(new: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_node_port(old) && !needs_node_port(new) && same_node_ports(new, old) {
-        if let Some(spec) = object(new, "spec") {
-            each(spec, "ports").for_each(|port| remove(port, "nodePort"));
-        }
+    if needs_node_port(old)
+        && !needs_node_port(new)
+        && same_node_ports(new, old)
+        && let Some(spec) = object(new, "spec")
+    {
+        each(spec, "ports").for_each(|port| remove(port, "nodePort"));
     }
     if needs_health_check(old) && !needs_health_check(new) && unchanged(new, old, "healthCheckNodePort") {
         drop_fields(new, &["healthCheckNodePort"]);

@@ -338,7 +338,7 @@ fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
     let hosts: Vec<&str> = rules.iter().map(|rule| rule.str_at(&["host"])).filter(|host| !host.is_empty()).collect();
     let shown = match hosts.len() {
         0 => "*".to_owned(),
-        ..=ENDPOINTS_MAX => hosts.join(","),
+        1..=ENDPOINTS_MAX => hosts.join(","),
         _ => {
             let first: Vec<&str> = hosts.into_iter().take(ENDPOINTS_MAX).collect();
             format!("{} + {} more...", first.join(","), rules.len() - ENDPOINTS_MAX)

@@ -79,17 +79,24 @@ pub(crate) fn signer_name(signer: &At<'_>, errors: &mut Errors) {
         let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return signer.invalid(errors, detail);
     };
-    names::is_dns1123_subdomain(domain)
-        .into_iter()
-        .for_each(|detail| signer.invalid(errors, format!("validating label {domain:?}: {detail}")));
-    if domain.split('.').count() < 2 {
-        signer.invalid(errors, "should be a domain with at least two segments separated by dots");
+    if domain.len() > names::DNS1123_SUBDOMAIN_BYTES_MAX {
+        signer.too_long(errors, names::DNS1123_SUBDOMAIN_BYTES_MAX);
     }
-    names::is_dns1123_subdomain(path)
-        .into_iter()
-        .for_each(|detail| signer.invalid(errors, format!("validating label {path:?}: {detail}")));
+    first_bad_part(signer, domain, names::is_dns1123_label, errors);
+    if !domain.contains('.') {
+        signer.invalid_as(errors, *domain, "should be a domain with at least two segments separated by dots");
+    }
+    first_bad_part(signer, path, names::is_dns1123_subdomain, errors);
     if text.len() > SIGNER_BYTES_MAX {
         signer.too_long(errors, SIGNER_BYTES_MAX);
+    }
+}
+
+/// Reports the first part between dots that is bad, and spares the reader the others.
+fn first_bad_part(signer: &At<'_>, text: &str, check: fn(&str) -> Vec<String>, errors: &mut Errors) {
+    let bad = text.split('.').map(|part| (part, check(part))).find(|(_, details)| !details.is_empty());
+    for (part, detail) in bad.into_iter().flat_map(|(part, details)| details.into_iter().map(move |one| (part, one))) {
+        signer.invalid_as(errors, text, format!("validating label {part:?}: {detail}"));
     }
 }
 

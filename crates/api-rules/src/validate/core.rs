@@ -117,10 +117,8 @@ pub fn secret(secret: &At<'_>, errors: &mut Errors) {
         }
         "kubernetes.io/dockercfg" => json_value(&data, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_value(&data, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if !data.has("username") && !data.has("password") {
-                required(&["username", "password"], errors);
-            }
+        "kubernetes.io/basic-auth" if !data.has("username") && !data.has("password") => {
+            required(&["username", "password"], errors);
         }
         "kubernetes.io/ssh-auth" => {
             let key = data.key("ssh-privatekey");

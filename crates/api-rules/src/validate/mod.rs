@@ -22,4 +22,5 @@ pub mod scheduling;
 pub mod service;
 pub mod storage;
 pub mod volumes;
+pub mod webhook;
 pub mod workloads;

@@ -190,10 +190,8 @@ pub(crate) fn network_source(kind: &str, source: &At<'_>, errors: &mut Errors) {
     };
     required(source, needed, errors);
     match kind {
-        "iscsi" => {
-            if !(0..=255).contains(&source.number("lun")) {
-                source.get("lun").invalid(errors, "must be between 0 and 255, inclusive");
-            }
+        "iscsi" if !(0..=255).contains(&source.number("lun")) => {
+            source.get("lun").invalid(errors, "must be between 0 and 255, inclusive");
         }
         "fc" => {
             let (names, ids) = (source.get("targetWWNs"), source.get("wwids"));

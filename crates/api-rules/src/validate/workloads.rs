@@ -279,7 +279,7 @@ fn stateful_template(spec: &At<'_>, errors: &mut Errors) {
         }
     }
     let mut found = Errors::new();
-    pod::template(&At::at(&value, template.path()), &mut found);
+    pod::template(&At::placed(&value, template.path()), &mut found);
     errors.append(&mut found);
     always(&template, "StatefulSet", errors);
 }
