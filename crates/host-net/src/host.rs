@@ -28,6 +28,8 @@ pub trait HostNet: Send + Sync + 'static {
     async fn default_mtu(&self) -> Result<Option<u32>>;
     /// The addresses of all interfaces that are up.
     async fn addresses(&self) -> Result<Vec<IpAddr>>;
+    /// The routes of the main table that lead to a device, but the default ones.
+    async fn routes(&self) -> Result<Vec<RouteTo>>;
     /// Routes `net` to the device, with `source` for what the host itself sends.
     async fn replace_route(&self, net: IpNet, device: &str, source: IpAddr) -> Result<()>;
     async fn delete_route(&self, net: IpNet, device: &str) -> Result<()>;
@@ -79,6 +81,12 @@ pub struct PodInterface {
     /// Each is set as a single address (/32, /128): everything else is reached through the gateway.
     pub addresses: Vec<IpAddr>,
     pub gateways: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteTo {
+    pub net: IpNet,
+    pub device: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,6 @@ pub mod lab;
 mod recorder;
 
 pub use error::{Error, Result};
-pub use host::{BridgeSpec, HostNet, PodInterface, Port, UdpFlow, VethSpec};
+pub use host::{BridgeSpec, HostNet, PodInterface, Port, RouteTo, UdpFlow, VethSpec};
 pub use kernel::Kernel;
 pub use recorder::Recorder;

@@ -10,7 +10,7 @@ use coracle_nft::{Change, Family};
 use ipnet::IpNet;
 
 use crate::Result;
-use crate::host::{BridgeSpec, HostNet, PodInterface, Port, UdpFlow, VethSpec};
+use crate::host::{BridgeSpec, HostNet, PodInterface, Port, RouteTo, UdpFlow, VethSpec};
 
 /// Succeeds at everything and keeps a line for each call that changes something.
 #[derive(Default)]
@@ -26,6 +26,7 @@ struct State {
     tables: BTreeSet<String>,
     changes: Vec<(String, Vec<Change>)>,
     flows: Vec<UdpFlow>,
+    routes: Vec<RouteTo>,
 }
 
 impl Recorder {
@@ -49,6 +50,11 @@ impl Recorder {
     /// The transactions since the last call: table and changes.
     pub fn take_changes(&self) -> Vec<(String, Vec<Change>)> {
         std::mem::take(&mut self.state().changes)
+    }
+
+    /// The routes that others have made.
+    pub fn set_routes(&self, routes: Vec<RouteTo>) {
+        self.state().routes = routes;
     }
 
     /// The flows that connection tracking has from now on.
@@ -102,6 +108,10 @@ impl HostNet for Recorder {
 
     async fn addresses(&self) -> Result<Vec<IpAddr>> {
         Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 0, 2, 1])])
+    }
+
+    async fn routes(&self) -> Result<Vec<RouteTo>> {
+        Ok(self.state().routes.clone())
     }
 
     async fn replace_route(&self, net: IpNet, device: &str, source: IpAddr) -> Result<()> {

@@ -12,6 +12,8 @@ pub enum Error {
     InvalidPodCidr { cidr: String, why: String },
     #[error("the pod CIDR cannot change from {old} to {new} while {pods} pods use it")]
     PodCidrInUse { old: String, new: String, pods: usize },
+    #[error("the {what} {cidr} cannot be used: {taken} is routed to {device} on this host")]
+    Taken { what: &'static str, cidr: ipnet::IpNet, taken: ipnet::IpNet, device: String },
     #[error("no address is left in pod CIDR {0}")]
     Exhausted(ipnet::IpNet),
     #[error("host port {host_port}/{protocol} of pod {pod}: only {max} ports of one sandbox are mapped")]
@@ -32,7 +34,7 @@ impl From<Error> for coracle_cri::Error {
         match error {
             Error::NoPodCidr => coracle_cri::Error::Unavailable(text),
             Error::InvalidPodCidr { .. } | Error::TooManyHostPorts { .. } => coracle_cri::Error::InvalidArgument(text),
-            Error::PodCidrInUse { .. } => coracle_cri::Error::FailedPrecondition(text),
+            Error::PodCidrInUse { .. } | Error::Taken { .. } => coracle_cri::Error::FailedPrecondition(text),
             Error::Exhausted(_) => coracle_cri::Error::ResourceExhausted(text),
             Error::Host(_) | Error::Journal { .. } => coracle_cri::Error::Internal(text),
         }

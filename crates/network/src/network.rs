@@ -90,6 +90,7 @@ impl Network {
         if pools.is_empty() {
             return Ok(());
         }
+        self.check_free(&pools).await?;
         let addresses =
             pools.iter().filter_map(|pool| IpNet::new(pool.gateway(), pool.cidr().prefix_len()).ok()).collect();
         let bridge = &self.config.bridge;
@@ -100,6 +101,22 @@ impl Network {
             let gateway = pool.gateway();
             for net in self.config.service_cidrs.iter().filter(|net| net.addr().is_ipv4() == gateway.is_ipv4()) {
                 self.host.replace_route(*net, bridge, gateway).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is ours alone is not where somebody else's packets go. A wider network around ours does no harm.
+    async fn check_free(&self, pools: &[Pool]) -> Result<(), Error> {
+        let pods = pools.iter().map(|pool| ("pod CIDR", pool.cidr()));
+        let services = self.config.service_cidrs.iter().map(|net| ("service CIDR", net.trunc()));
+        let ours: Vec<(&str, IpNet)> = pods.chain(services).collect();
+        for route in self.host.routes().await? {
+            if route.device == self.config.bridge {
+                continue;
+            }
+            if let Some((what, cidr)) = ours.iter().find(|(_, cidr)| cidr.contains(&route.net)) {
+                return Err(Error::Taken { what, cidr: *cidr, taken: route.net, device: route.device });
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_host_net::{HostNet, Recorder};
+use coracle_host_net::{HostNet, Recorder, RouteTo};
 use coracle_network::{Config, Network, reset};
 use expect_test::expect;
 use tempfile::TempDir;
@@ -38,4 +38,20 @@ async fn the_last_cluster_restores_what_the_first_one_found() {
     assert_eq!(reset(&b, &*host).await, []);
     assert_eq!(host.sysctl("net/ipv4/ip_forward").await.expect("a sysctl").as_deref(), Some("0"));
     assert!(std::fs::read_dir(dir.path()).expect("the folder").next().is_none());
+}
+
+#[tokio::test]
+async fn networks_that_are_taken_are_refused() {
+    let (host, dir) = (Arc::new(Recorder::new()), TempDir::new().expect("a folder"));
+    let start = async |net: &str| {
+        let net = net.parse().expect("a CIDR");
+        host.set_routes(vec![RouteTo { net, device: "docker0".to_owned() }]);
+        let started = Network::start(config(&dir, "a", "10.1.0.0/24"), host.clone()).await;
+        started.map_or_else(|error| error.to_string(), |_| "started".to_owned())
+    };
+    let taken = |what, net| format!("the {what} cannot be used: {net} is routed to docker0 on this host");
+    assert_eq!(start("10.1.0.0/24").await, taken("pod CIDR 10.1.0.0/24", "10.1.0.0/24"));
+    assert_eq!(start("10.1.0.7/32").await, taken("pod CIDR 10.1.0.0/24", "10.1.0.7/32"));
+    assert_eq!(start("10.100.0.0/16").await, taken("service CIDR 10.96.0.0/12", "10.100.0.0/16"));
+    assert_eq!(start("10.0.0.0/8").await, "started", "the way of a wider network is another");
 }

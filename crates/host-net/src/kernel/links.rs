@@ -10,7 +10,7 @@ use nlink::netlink::{Connection, Route};
 use nlink::{Ipv4Address, Ipv4Route, Ipv6Address, Ipv6Route};
 
 use crate::error::Context;
-use crate::host::{BridgeSpec, Port, VethSpec};
+use crate::host::{BridgeSpec, Port, RouteTo, VethSpec};
 use crate::{Error, Result};
 
 pub(super) async fn ensure_bridge(route: &Connection<Route>, spec: &BridgeSpec) -> Result<()> {
@@ -136,6 +136,20 @@ pub(super) async fn default_mtu(route: &Connection<Route>) -> Result<Option<u32>
 pub(super) async fn addresses(route: &Connection<Route>) -> Result<Vec<IpAddr>> {
     let messages = route.get_addresses().await.context(|| "list addresses".to_owned())?;
     Ok(messages.iter().filter_map(|message| message.primary_address().copied()).collect())
+}
+
+pub(super) async fn routes(route: &Connection<Route>) -> Result<Vec<RouteTo>> {
+    const MAIN_TABLE: u32 = 254;
+    let names = route.get_interface_names().await.context(|| "list links".to_owned())?;
+    let routes = route.get_routes().await.context(|| "list routes".to_owned())?;
+    let unicast = routes.iter().filter(|route| route.table_id() == MAIN_TABLE && route.dst_len() > 0);
+    let to = unicast.filter_map(|route| {
+        let net = IpNet::new(*route.destination()?, route.dst_len()).ok()?;
+        let link_local = matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
+        let device = names.get(&route.oif()?)?.clone();
+        (!link_local).then_some(RouteTo { net, device })
+    });
+    Ok(to.collect())
 }
 
 pub(super) async fn replace_route(route: &Connection<Route>, net: IpNet, device: &str, source: IpAddr) -> Result<()> {

@@ -18,7 +18,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nlink::netlink::{Connection, Netfilter, Nftables, Route};
 
 use crate::error::Context;
-use crate::host::{BridgeSpec, HostNet, PodInterface, Port, UdpFlow, VethSpec};
+use crate::host::{BridgeSpec, HostNet, PodInterface, Port, RouteTo, UdpFlow, VethSpec};
 use crate::{Error, Result};
 
 /// A transaction is one message to the kernel: the send buffer must hold all of it.
@@ -75,6 +75,10 @@ impl HostNet for Kernel {
 
     async fn addresses(&self) -> Result<Vec<IpAddr>> {
         links::addresses(&self.route).await
+    }
+
+    async fn routes(&self) -> Result<Vec<RouteTo>> {
+        links::routes(&self.route).await
     }
 
     async fn replace_route(&self, net: IpNet, device: &str, source: IpAddr) -> Result<()> {
