@@ -32,7 +32,9 @@
 
 mod config;
 mod error;
+mod host_ports;
 mod journal;
+mod names;
 mod network;
 mod pool;
 mod reset;

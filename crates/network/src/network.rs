@@ -8,25 +8,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_cri::{PodNetwork, PodNetworkRequest, PodNetworkStatus};
-use coracle_host_net::{BridgeSpec, HostNet, PodInterface, VethSpec};
+use coracle_host_net::{BridgeSpec, HostNet, PodInterface, UdpFlow, VethSpec};
 use coracle_nft::{Change, Family, Parts, Proto};
 use ipnet::IpNet;
 
+use crate::host_ports::{goes_to, host_ports, leads};
 use crate::journal::Journal;
+use crate::names::{VETH_PREFIX, pod_mac, veth_name};
 use crate::pool::Pool;
 use crate::rules::{self, HostPort};
 use crate::{Config, Error};
 
-/// Every host end of a pod's veth is called this and a hash of the sandbox.
-pub(crate) const VETH_PREFIX: &str = "cor";
 /// The name of a pod's interface.
 const POD_INTERFACE: &str = "eth0";
 /// MTU when nothing says otherwise: Ethernet's.
 const MTU_DEFAULT: u32 = 1500;
 /// How often the rules are looked for.
 const REPAIR_EVERY: Duration = Duration::from_secs(30);
-/// Host ports of one sandbox.
-const HOST_PORTS_PER_SANDBOX_MAX: usize = 4096;
 
 pub struct Network {
     config: Config,
@@ -244,15 +242,37 @@ impl Network {
         Ok(ips)
     }
 
-    /// Whether it had host ports.
-    fn release(&self, sandbox_id: &str) -> bool {
+    /// Its host ports.
+    fn release(&self, sandbox_id: &str) -> Vec<HostPort> {
         let mut state = self.state();
         state.pools.iter_mut().for_each(|pool| pool.release(sandbox_id));
-        state.sandboxes.remove(sandbox_id).is_some_and(|sandbox| !sandbox.host_ports.is_empty())
+        state.sandboxes.remove(sandbox_id).map(|sandbox| sandbox.host_ports).unwrap_or_default()
     }
 
-    fn has_host_ports(&self, sandbox_id: &str) -> bool {
-        self.state().sandboxes.get(sandbox_id).is_some_and(|sandbox| !sandbox.host_ports.is_empty())
+    fn host_ports_of(&self, sandbox_id: &str) -> Vec<HostPort> {
+        self.state().sandboxes.get(sandbox_id).map(|sandbox| sandbox.host_ports.clone()).unwrap_or_default()
+    }
+
+    /// UDP flows keep their translation as long as they go on, also to a pod that is gone, and also none at all.
+    async fn forget_flows(&self, changed: &[HostPort]) -> Result<(), Error> {
+        let udp: Vec<&HostPort> = changed.iter().filter(|port| port.protocol == Proto::Udp).collect();
+        if udp.is_empty() {
+            return Ok(());
+        }
+        let own = self.host.addresses().await?;
+        let current: Vec<HostPort> =
+            self.state().sandboxes.values().flat_map(|sandbox| sandbox.host_ports.clone()).collect();
+        for family in self.families() {
+            let is_stale = |flow: &UdpFlow| {
+                let concerned = udp.iter().any(|port| leads(port, flow, &own));
+                concerned && !current.iter().any(|port| leads(port, flow, &own) && goes_to(port, flow))
+            };
+            let stale: Vec<UdpFlow> = self.host.udp_flows(family).await?.into_iter().filter(is_stale).collect();
+            if !stale.is_empty() {
+                self.host.delete_udp_flows(&stale).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn connect(&self, request: &PodNetworkRequest, ips: &[IpAddr]) -> Result<(), Error> {
@@ -273,8 +293,10 @@ impl Network {
         let interface =
             PodInterface { name: POD_INTERFACE.to_owned(), addresses: ips.to_vec(), gateways: self.gateways() };
         self.host.configure_pod(netns, &interface).await?;
-        if self.has_host_ports(&request.sandbox_id) {
+        let host_ports = self.host_ports_of(&request.sandbox_id);
+        if !host_ports.is_empty() {
             self.update_tables().await?;
+            self.forget_flows(&host_ports).await?;
         }
         Ok(())
     }
@@ -282,8 +304,10 @@ impl Network {
     async fn disconnect(&self, sandbox_id: &str) -> Result<(), Error> {
         self.host.delete_link(&veth_name(sandbox_id)).await?;
         // The address is free only when nothing answers at it any more.
-        if self.release(sandbox_id) {
+        let host_ports = self.release(sandbox_id);
+        if !host_ports.is_empty() {
             self.update_tables().await?;
+            self.forget_flows(&host_ports).await?;
         }
         Ok(())
     }
@@ -375,57 +399,6 @@ fn pools(cidrs: &[IpNet]) -> Result<Vec<Pool>, Error> {
         pools.push(pool);
     }
     Ok(pools)
-}
-
-fn host_ports(request: &PodNetworkRequest, ips: &[IpAddr]) -> Result<Vec<HostPort>, Error> {
-    let mut ports = Vec::new();
-    for mapping in &request.port_mappings {
-        if mapping.host_port == 0 {
-            continue;
-        }
-        let protocol = protocol(mapping.protocol);
-        let host_ip: Option<IpAddr> = mapping.host_ip.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
-        let (host_port, pod_port) = (mapping.host_port, mapping.container_port);
-        if ports.len() >= HOST_PORTS_PER_SANDBOX_MAX {
-            let pod = format!("{}/{}", request.pod_namespace, request.pod_name);
-            let max = HOST_PORTS_PER_SANDBOX_MAX;
-            return Err(Error::TooManyHostPorts { pod, host_port, protocol: protocol.name(), max });
-        }
-        let port = |pod_ip: &IpAddr| HostPort { host_ip, protocol, host_port, pod_ip: *pod_ip, pod_port };
-        ports.extend(ips.iter().map(port));
-    }
-    Ok(ports)
-}
-
-fn protocol(protocol: coracle_cri::Protocol) -> Proto {
-    match protocol {
-        coracle_cri::Protocol::Tcp => Proto::Tcp,
-        coracle_cri::Protocol::Udp => Proto::Udp,
-        coracle_cri::Protocol::Sctp => Proto::Sctp,
-    }
-}
-
-/// The same for the same sandbox, so that it can be removed without having been remembered. FNV-1a, cut to what fits.
-fn veth_name(sandbox_id: &str) -> String {
-    let hash = sandbox_id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{VETH_PREFIX}{:012x}", hash >> 16)
-}
-
-/// The same for the same address, so that no neighbour table of the node is ever wrong about it.
-fn pod_mac(ips: &[IpAddr]) -> [u8; 6] {
-    let [a, b, c, d] = match ips.first() {
-        Some(IpAddr::V4(v4)) => v4.octets(),
-        Some(IpAddr::V6(v6)) => {
-            let segments = v6.segments();
-            let [a, b] = segments[6].to_be_bytes();
-            let [c, d] = segments[7].to_be_bytes();
-            [a, b, c, d]
-        }
-        None => [0, 0, 0, 0],
-    };
-    [0x0a, 0x58, a, b, c, d]
 }
 
 #[async_trait]

@@ -5,7 +5,7 @@ use coracle_nft::{Change, Family};
 
 use crate::Config;
 use crate::journal::Journal;
-use crate::network::VETH_PREFIX;
+use crate::names::VETH_PREFIX;
 
 /// Something that could not be removed or restored.
 #[derive(Debug, Clone, PartialEq, Eq)]

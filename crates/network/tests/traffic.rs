@@ -158,6 +158,30 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
 }
 
 #[test]
+fn a_udp_host_port_moves_with_its_pod() {
+    let world = World::new();
+    let (a, b) = (Namespace::new(), Namespace::new());
+    let ports = || vec![mapping(Protocol::Udp, "", 8080, 80)];
+    let (first, second) = (request("a", &a, ports()), request("b", &b, ports()));
+    let to = format!("{HOST}:8080");
+    let gone = first.clone();
+    world.network(async move |network| {
+        network.reconcile(&[]).await.expect("reconcile");
+        network.setup(&first).await.expect("set up");
+    });
+    a.serve_udp(80, "a");
+    b.serve_udp(80, "b");
+    assert_eq!(world.outside.call_udp(&to, 5353), format!("a {OUTSIDE}"));
+    let live = PodNetworkRequest { ips: vec!["10.244.0.2".to_owned()], ..gone };
+    world.network(async move |network| {
+        network.reconcile(std::slice::from_ref(&live)).await.expect("reconcile");
+        network.teardown(&live).await.expect("tear down");
+        network.setup(&second).await.expect("set up");
+    });
+    assert_eq!(world.outside.call_udp(&to, 5353), format!("b {OUTSIDE}"), "from the same port");
+}
+
+#[test]
 fn pods_do_not_reach_the_loopback_of_the_host() {
     let world = World::new();
     let a = Namespace::new();
