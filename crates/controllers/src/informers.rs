@@ -3,12 +3,13 @@
 use coracle_api_types::Object;
 use coracle_client::{Api, Client, Informer, ListParams};
 use coracle_driver::Caches;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use tokio_util::sync::CancellationToken;
 
 macro_rules! informers {
@@ -41,7 +42,10 @@ fn follow<K: Object>(client: &Client, stop: &CancellationToken, fields: &str) ->
 }
 
 informers! {
+    claims: PersistentVolumeClaim;
+    cluster_roles: ClusterRole;
     config_maps: ConfigMap = "metadata.name=kube-root-ca.crt";
+    daemon_sets: DaemonSet;
     deployments: Deployment;
     endpoints: Endpoints;
     leases: Lease;
@@ -50,7 +54,9 @@ informers! {
     pods: Pod;
     replica_sets: ReplicaSet;
     replication_controllers: ReplicationController;
+    revisions: ControllerRevision;
     service_accounts: ServiceAccount;
     services: Service;
     slices: EndpointSlice;
+    stateful_sets: StatefulSet;
 }

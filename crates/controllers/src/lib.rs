@@ -5,12 +5,14 @@
 //! builds their views, carries their plans out, and keeps what cannot be decided from one view (discovery, the graph of
 //! owners). Nothing polls. It never reads flags, files or the environment.
 
+mod access;
 mod discovery;
 mod endpoints;
 mod gc;
 mod informers;
 mod namespaces;
 mod nodes;
+mod sets;
 mod workloads;
 
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHan
         let context = Context::new(config, client, stop);
         if context.stop.run_until_cancelled(context.informers.wait_synced()).await.is_some() {
             workloads::start(&context);
+            sets::start(&context);
+            access::start(&context);
             endpoints::start(&context);
             namespaces::start(&context);
             nodes::start(&context);

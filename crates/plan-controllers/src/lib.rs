@@ -4,10 +4,13 @@
 //! the world nearer to what is wanted. Deciders may answer with only the next step: whatever is written changes the view
 //! and makes them run again. Reasons, messages and names are upstream's. This crate never knows clients or tasks.
 
+pub mod aggregation;
+pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod gc;
+pub mod history;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
@@ -15,4 +18,5 @@ pub mod replicaset;
 pub mod root_ca;
 pub mod service;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod template;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use coracle_api_types::Object;
+use coracle_plan_core::node::tolerates_one;
 use coracle_plan_core::time::{from_seconds, left, seconds};
 use coracle_plan_core::{Action, EventKind, Plan, pod};
 use jiff::Timestamp;
@@ -173,21 +174,6 @@ fn mark_pods(view: &View<'_>, now: Timestamp, plan: &mut Plan) {
     }
 }
 
-/// Whether a toleration speaks of the taint. Source: `core/v1 Toleration.ToleratesTaint`.
-#[must_use]
-pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    let key = toleration.key.as_deref().unwrap_or_default();
-    if (!effect.is_empty() && effect != taint.effect) || (!key.is_empty() && key != taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => true,
-        "" | "Equal" => toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default(),
-        _ => false,
-    }
-}
-
 /// What `NoExecute` taints mean for a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stay {
@@ -203,7 +189,7 @@ pub fn stay(pod: &Pod, node: &Node) -> Stay {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
     let mut stay = Stay::Forever;
     for taint in taints.iter().filter(|taint| taint.effect == "NoExecute") {
-        let used: Vec<&Toleration> = tolerations.iter().filter(|own| tolerates(own, taint)).collect();
+        let used: Vec<&Toleration> = tolerations.iter().filter(|own| tolerates_one(own, taint)).collect();
         if used.is_empty() {
             return Stay::For(Duration::ZERO);
         }

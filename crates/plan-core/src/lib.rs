@@ -7,6 +7,7 @@
 //! It never knows clients, tasks, clocks or randomness.
 
 pub mod hash;
+pub mod node;
 pub mod owner;
 mod plan;
 pub mod pod;
