@@ -5,18 +5,24 @@
 //! and makes them run again. Reasons, messages and names are upstream's. This crate never knows clients or tasks.
 
 pub mod aggregation;
+pub mod cron;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod gc;
 pub mod history;
+pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
+pub mod quota;
 pub mod replicaset;
 pub mod root_ca;
 pub mod service;
 pub mod serviceaccount;
 pub mod statefulset;
 pub mod template;
+pub mod ttl;
