@@ -4,11 +4,14 @@ use coracle_api_types::Object;
 use coracle_client::{Api, Client, Informer, ListParams};
 use coracle_driver::Caches;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use tokio_util::sync::CancellationToken;
 
@@ -42,16 +45,20 @@ fn follow<K: Object>(client: &Client, stop: &CancellationToken, fields: &str) ->
 }
 
 informers! {
+    budgets: PodDisruptionBudget;
     claims: PersistentVolumeClaim;
     cluster_roles: ClusterRole;
     config_maps: ConfigMap = "metadata.name=kube-root-ca.crt";
+    cron_jobs: CronJob;
     daemon_sets: DaemonSet;
     deployments: Deployment;
     endpoints: Endpoints;
+    jobs: Job;
     leases: Lease;
     namespaces: Namespace;
     nodes: Node;
     pods: Pod;
+    quotas: ResourceQuota;
     replica_sets: ReplicaSet;
     replication_controllers: ReplicationController;
     revisions: ControllerRevision;

@@ -10,8 +10,10 @@ mod discovery;
 mod endpoints;
 mod gc;
 mod informers;
+mod jobs;
 mod namespaces;
 mod nodes;
+mod policy;
 mod sets;
 mod workloads;
 
@@ -43,7 +45,9 @@ pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHan
             endpoints::start(&context);
             namespaces::start(&context);
             nodes::start(&context);
-            gc::start(&context);
+            jobs::start(&context);
+            let census = gc::start(&context);
+            policy::start(&context, &census);
         }
         context.tasks.close();
         context.tasks.wait().await;

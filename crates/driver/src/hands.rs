@@ -162,8 +162,11 @@ impl Hands {
                 let api = DynamicApi::namespaced(&self.client, gvr, text(object, "/metadata/namespace"));
                 let name = text(object, "/metadata/name");
                 let body = object.to_string().into_bytes();
-                let answer = api.update(name, subresource, body, &WriteParams::default()).await;
-                finish("update", gvr, answer)
+                match api.update(name, subresource, body, &WriteParams::default()).await {
+                    // What is gone needs no update.
+                    Err(error) if error.is_not_found() => Ok(None),
+                    answer => finish("update", gvr, answer),
+                }
             }
             Action::Patch { target, subresource, patch } => {
                 let patch = match patch {

@@ -105,6 +105,12 @@ impl Graph {
         self.items.values().filter(|item| item.gvr == *gvr).map(|item| item.uid.clone()).collect()
     }
 
+    /// Objects of a resource in a namespace.
+    #[must_use]
+    pub fn count(&self, gvr: &Gvr, namespace: &str) -> usize {
+        self.items.values().filter(|item| item.gvr == *gvr && item.key.namespace == namespace).count()
+    }
+
     fn dependents(&self, uid: &str) -> impl Iterator<Item = &Item> {
         self.dependents.get(uid).into_iter().flatten().filter_map(|uid| self.items.get(uid))
     }

@@ -21,9 +21,32 @@ const WORKERS: usize = 20;
 /// Owners that are remembered to be gone.
 const ABSENT_MAX: usize = 500;
 
-pub fn start(context: &Context) {
+/// How many objects there are, for quotas.
+#[derive(Clone)]
+pub struct Census {
+    shared: Shared,
+}
+
+impl Census {
+    /// Objects of a resource, written `resource` or `resource.group`, in a namespace. `None` for unknown resources.
+    pub fn count(&self, resource: &str, namespace: &str) -> Option<usize> {
+        let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let known = locked(&self.shared.resources);
+        let found = known.values().find(|own| own.gvr.resource == name && own.gvr.group == group)?;
+        Some(locked(&self.shared.graph).count(&found.gvr, namespace))
+    }
+
+    /// `listener` gets the namespace of every object that comes or goes.
+    pub fn on_change(&self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        *locked(&self.shared.listener) = Some(Arc::new(listener));
+    }
+}
+
+pub fn start(context: &Context) -> Census {
     let queue = Queue::new();
-    let shared = Shared { graph: Arc::default(), resources: Arc::default(), queue: queue.clone() };
+    let shared =
+        Shared { graph: Arc::default(), resources: Arc::default(), listener: Arc::default(), queue: queue.clone() };
+    let census = Census { shared: shared.clone() };
     let monitors = Monitors::new(context, shared.clone());
     let collector = Collector {
         shared,
@@ -42,7 +65,10 @@ pub fn start(context: &Context) {
             });
         }
     });
+    census
 }
+
+type Listener = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What the monitors fill and the collector reads.
 #[derive(Clone)]
@@ -50,6 +76,7 @@ struct Shared {
     graph: Arc<Mutex<Graph>>,
     /// By group and kind.
     resources: Arc<Mutex<BTreeMap<(String, String), Resource>>>,
+    listener: Arc<Mutex<Option<Listener>>>,
     queue: Queue<Work>,
 }
 
@@ -63,13 +90,33 @@ impl Shared {
     }
 
     fn set(&self, item: Item) {
-        let work = locked(&self.graph).set(item);
+        let namespace = item.key.namespace.clone();
+        let mut graph = locked(&self.graph);
+        let new = graph.get(&item.uid).is_none();
+        let work = graph.set(item);
+        drop(graph);
         self.add(work);
+        if new {
+            self.tell(&namespace);
+        }
     }
 
     fn remove(&self, uid: &str) {
-        let work = locked(&self.graph).remove(uid);
+        let mut graph = locked(&self.graph);
+        let namespace = graph.get(uid).map(|item| item.key.namespace.clone());
+        let work = graph.remove(uid);
+        drop(graph);
         self.add(work);
+        if let Some(namespace) = namespace {
+            self.tell(&namespace);
+        }
+    }
+
+    fn tell(&self, namespace: &str) {
+        let listener = locked(&self.listener).clone();
+        if let Some(listener) = listener.filter(|_| !namespace.is_empty()) {
+            listener(namespace);
+        }
     }
 }
 
