@@ -1,6 +1,7 @@
 //! Everything that is about no resource: discovery, versions, health, metrics, keys, OpenAPI.
 
 mod documents;
+pub(crate) use documents::Documents;
 mod groups;
 
 use std::sync::Arc;

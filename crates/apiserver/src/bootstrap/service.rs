@@ -38,6 +38,10 @@ pub(super) async fn ensure(ctx: &Ctx) -> Result<(), Status> {
         }),
     )
     .await?;
+    if config.advertise.ip().is_loopback() || config.advertise.ip().is_unspecified() {
+        // No pod could reach it; endpoints may not name it either.
+        return follow_service(ctx).await;
+    }
     let advertise = config.advertise.ip().to_string();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",

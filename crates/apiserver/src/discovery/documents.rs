@@ -1,10 +1,158 @@
-//! OpenAPI documents.
+//! OpenAPI documents, rendered when they are asked for and kept until the resources change.
 
-use coracle_api_meta::Status;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::http::{Ctx, Reply};
+use bytes::Bytes;
+use coracle_api_meta::{GroupVersion, Gvk, Status};
+use coracle_api_schema::openapi::{self, Served, ServedSubresource};
+use coracle_api_schema::builtin;
+use http::{HeaderValue, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use crate::http::negotiate::{JSON, accept_text};
+use crate::http::{Ctx, Reply, reply};
+use crate::registry::resources::{Resource, Resources};
+
+const SWAGGER_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const IMMUTABLE: &str = "public, immutable";
+
+/// Documents by their hash. The swagger document is kept with the resources it was made from.
+#[derive(Default)]
+pub(crate) struct Documents {
+    v3: Mutex<HashMap<String, Bytes>>,
+    v2: Mutex<Option<(Weak<Resources>, Arc<Swagger>)>>,
+}
+
+struct Swagger {
+    json: Bytes,
+    protobuf: Bytes,
+    tag: String,
+}
+
+/// Rendered documents of group versions that are kept.
+const V3_MAX: usize = 256;
+
+fn served(row: &Resource) -> Served {
+    let subresources = row.subresources.iter().map(|sub| {
+        let (group, version) = match sub.kind_group_version.rsplit_once('/') {
+            Some(pair) => pair,
+            None if sub.kind_group_version.is_empty() => (row.group.as_str(), row.version.as_str()),
+            None => ("", sub.kind_group_version.as_str()),
+        };
+        ServedSubresource { name: sub.name.clone(), gvk: Gvk::new(group, version, &sub.kind), verbs: sub.verbs.clone() }
+    });
+    Served {
+        plural: row.plural.clone(),
+        kind: row.kind.clone(),
+        list_kind: row.list_kind.clone(),
+        namespaced: row.namespaced,
+        verbs: row.verbs.clone(),
+        subresources: subresources.collect(),
+        custom: row.custom.as_ref().map(|custom| custom.schema.clone()),
+    }
+}
+
+fn versions(resources: &Resources) -> Vec<(GroupVersion, Vec<Served>)> {
+    let mut all = Vec::new();
+    for (group, versions) in resources.groups() {
+        for version in versions {
+            let rows = resources.all().iter().filter(|row| row.group == group && row.version == version);
+            let rows: Vec<Served> = rows.map(|row| served(row)).collect();
+            all.push((GroupVersion::new(group.clone(), version), rows));
+        }
+    }
+    all
+}
 
 /// `parts` are what follows `/openapi`.
-pub(super) fn openapi(_ctx: &Ctx, _parts: &[&str]) -> Result<Reply, Status> {
-    Err(Status::no_such_path())
+pub(super) fn openapi(ctx: &Ctx, parts: &[&str]) -> Result<Reply, Status> {
+    let resources = ctx.server.resources();
+    match parts {
+        ["v2"] => Ok(v2(ctx, &resources)),
+        ["v3"] => {
+            let versions = versions(&resources);
+            let index = openapi::v3_index(versions.iter().map(|(gv, served)| (gv, openapi::hash(gv, served))));
+            Ok(reply::json(&index))
+        }
+        ["v3", path @ ..] => v3(ctx, &resources, &path.join("/")),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
+    let versions = versions(resources);
+    let (gv, served) =
+        versions.iter().find(|(gv, _)| openapi::path_of(gv) == path).ok_or_else(Status::no_such_path)?;
+    let hash = openapi::hash(gv, served);
+    if is_known(ctx, &hash) {
+        return Ok(unchanged(&hash));
+    }
+    let documents = &ctx.server.documents;
+    let known = documents.v3.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
+    let body = known.unwrap_or_else(|| {
+        let body = Bytes::from(openapi::v3_document(builtin(), gv, served).to_string());
+        let mut kept = documents.v3.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= V3_MAX {
+            kept.clear();
+        }
+        kept.insert(hash.clone(), body.clone());
+        body
+    });
+    let mut reply = reply::compress(&ctx.headers, JSON, body.to_vec());
+    tag(&mut reply, &hash);
+    if ctx.query.get("hash") == hash {
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE));
+    }
+    Ok(reply)
+}
+
+fn v2(ctx: &Ctx, resources: &Arc<Resources>) -> Reply {
+    let swagger = swagger(&ctx.server.documents, resources);
+    if is_known(ctx, &swagger.tag) {
+        return unchanged(&swagger.tag);
+    }
+    let mut reply = if accept_text(&ctx.headers).contains(SWAGGER_PROTOBUF) {
+        reply::compress(&ctx.headers, SWAGGER_PROTOBUF, swagger.protobuf.to_vec())
+    } else {
+        reply::compress(&ctx.headers, JSON, swagger.json.to_vec())
+    };
+    tag(&mut reply, &swagger.tag);
+    reply
+}
+
+fn swagger(documents: &Documents, resources: &Arc<Resources>) -> Arc<Swagger> {
+    let mut kept = documents.v2.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, swagger)) = &*kept
+        && of.ptr_eq(&Arc::downgrade(resources))
+    {
+        return Arc::clone(swagger);
+    }
+    let versions = versions(resources);
+    let each = versions.iter().map(|(gv, served)| (gv, served.as_slice()));
+    let document = openapi::v2_document(builtin(), "v1.36.2", each);
+    let json = Bytes::from(document.to_string());
+    let digest = Sha256::digest(&json);
+    let tag = digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect();
+    let swagger = Arc::new(Swagger { protobuf: openapi::gnostic::encode(&document).into(), json, tag });
+    *kept = Some((Arc::downgrade(resources), Arc::clone(&swagger)));
+    swagger
+}
+
+fn is_known(ctx: &Ctx, tag: &str) -> bool {
+    let sent = ctx.headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    sent.split(',').any(|own| own.trim().trim_matches('"') == tag)
+}
+
+fn tag(reply: &mut Reply, tag: &str) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{tag}\"")) {
+        reply.headers_mut().insert(header::ETAG, value);
+    }
+    reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+}
+
+fn unchanged(hash: &str) -> Reply {
+    let mut reply = reply::bytes(StatusCode::NOT_MODIFIED, JSON, Bytes::new());
+    tag(&mut reply, hash);
+    reply
 }

@@ -34,8 +34,28 @@ pub(crate) async fn create(ctx: &Ctx, target: &Target, body: Bytes) -> Result<Re
 pub(crate) async fn create_object(
     ctx: &Ctx,
     target: &Target,
+    object: Value,
+    options: &WriteOptions,
+) -> Result<Bytes, Status> {
+    create_tracked(ctx, target, object, options, true).await
+}
+
+/// As [`create_object`], for an object whose managed fields are already what they should be.
+pub(crate) async fn create_applied(
+    ctx: &Ctx,
+    target: &Target,
+    object: Value,
+    options: &WriteOptions,
+) -> Result<Bytes, Status> {
+    create_tracked(ctx, target, object, options, false).await
+}
+
+async fn create_tracked(
+    ctx: &Ctx,
+    target: &Target,
     mut object: Value,
     options: &WriteOptions,
+    track: bool,
 ) -> Result<Bytes, Status> {
     check_namespace(target, &mut object)?;
     if !object.resource_version().is_empty() {
@@ -49,7 +69,7 @@ pub(crate) async fn create_object(
         if generate {
             attempt.set_meta("name", generated_name(object.meta_str("generateName")));
         }
-        match create_once(ctx, target, attempt, options).await {
+        match create_once(ctx, target, attempt, options, track).await {
             Err(status) if generate && tries < GENERATED_NAMES_MAX && status.is("AlreadyExists") => {}
             other => return other,
         }
@@ -87,17 +107,22 @@ pub(crate) fn check_namespace(target: &Target, object: &mut Value) -> Result<(),
 
 /// What the server alone says about a new object.
 fn stamp(object: &mut Value) {
-    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"] {
+    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         object.remove_meta(field);
     }
     object.set_meta("uid", time::uid());
     object.set_meta("creationTimestamp", time::now_text());
 }
 
-async fn create_once(ctx: &Ctx, target: &Target, mut object: Value, options: &WriteOptions) -> Result<Bytes, Status> {
+async fn create_once(
+    ctx: &Ctx,
+    target: &Target,
+    mut object: Value,
+    options: &WriteOptions,
+    track: bool,
+) -> Result<Bytes, Status> {
     let resource = &target.resource;
     let gvr = resource.gvr();
-    let managed = object.meta().and_then(|meta| meta.get("managedFields")).cloned();
     let name = object.name().to_owned();
     let attempt = Attempt {
         ctx,
@@ -109,10 +134,14 @@ async fn create_once(ctx: &Ctx, target: &Target, mut object: Value, options: &Wr
         dry_run: options.dry_run,
     };
     objects::default(resource, &mut object);
+    if track {
+        objects::track(resource, None, &mut object, "", options);
+    }
     admit::mutate(&attempt, &mut object).await?;
     stamp(&mut object);
     objects::prepare_for_create(resource, &mut object);
     objects::default(resource, &mut object);
+    crd::prepare(ctx, resource, &mut object);
     let allocated = allocate::on_create(ctx, target, &mut object)?;
     let mut errors = objects::validate_create(resource, &object);
     if object.name().is_empty() && errors.is_empty() {
@@ -126,10 +155,6 @@ async fn create_once(ctx: &Ctx, target: &Target, mut object: Value, options: &Wr
     for warning in objects::warnings(resource, &object, None) {
         ctx.warn(warning);
     }
-    if let Some(managed) = managed {
-        object.set_meta("managedFields", managed);
-    }
-    objects::track(resource, None, &mut object, "", options);
     let item = item_name_of(&object);
     if options.dry_run {
         if storage::load(&ctx.server, resource, &item).await?.is_some() {

@@ -157,8 +157,8 @@ async fn delete_once(
     admit::validate(&attempt, &Value::Null).await?;
     let marked = mark(resource, &old, options);
     let condition = Condition::Modified(entry.modified);
-    if let Some(object) = marked {
-        if objects::same(&object, &old) {
+    if let Some(mut object) = marked {
+        if objects::same(&mut object, &old) {
             return Ok(Tried::Done(Deleted::Marked(storage::served_bytes(resource, entry)?)));
         }
         if options.dry_run {
@@ -168,6 +168,7 @@ async fn delete_once(
         return match storage::commit(&ctx.server, resource, item, condition, writes).await? {
             Committed::Done(Some(entry), _) => {
                 crd::changed(&ctx.server, resource);
+                crd::clean_up(&ctx.server, resource);
                 Ok(Tried::Done(Deleted::Marked(storage::served_bytes(resource, &entry)?)))
             }
             Committed::Done(None, _) => Err(Status::internal("the store kept no entry")),

@@ -5,6 +5,7 @@ use coracle_api_merge as merge;
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{FieldError, FieldPath, Gvk, Status, Value};
 use coracle_api_rules::{Strategy, convert, strategy, table as tables};
+use coracle_api_schema::crd::Compiled;
 use coracle_api_schema::{self as schema, DecodeError, Decoded, Limits, TypeId, builtin, proto};
 use http::StatusCode;
 use serde_json::json;
@@ -18,8 +19,12 @@ use crate::time;
 /// Whether answers can be protobuf.
 pub(crate) const PROTOBUF_ANSWERS: bool = true;
 
-/// The compiled schema of a custom resource's version.
-pub(crate) type CustomSchema = ();
+/// The compiled schema of a custom resource's version; `None` for built-in kinds.
+pub(crate) type CustomSchema = Option<std::sync::Arc<Compiled>>;
+
+fn compiled(resource: &Resource) -> Option<&Compiled> {
+    resource.custom.as_ref()?.compiled.as_deref()
+}
 
 fn rules(resource: &Resource) -> &'static dyn Strategy {
     strategy(&resource.gvk())
@@ -111,16 +116,56 @@ pub(crate) fn decode(
     content_type: &str,
     body: &[u8],
     wanted: &Gvk,
-    _custom: Option<&CustomSchema>,
+    custom: Option<&CustomSchema>,
     validation: FieldValidation,
 ) -> Result<Value, Status> {
-    let decoded = decode_text(content_type, body, wanted)?;
+    if custom.is_some() && (content_type == PROTOBUF || proto::recognise(body)) {
+        return Err(Status::unsupported_media_type(&[JSON, YAML]));
+    }
+    let mut decoded = decode_text(content_type, body, wanted)?;
     let mut object = decoded.value;
     check_kind(&mut object, wanted)?;
+    if let Some(Some(compiled)) = custom {
+        let more = compiled.admit(&mut object).map_err(|error| decode_failed(wanted, &error))?;
+        decoded.strict.extend(more);
+    }
     if let Some(error) = schema::strict_error(&decoded.strict) {
         match validation {
             FieldValidation::Strict => return Err(Status::bad_request(cannot_be_handled(wanted, &error))),
             FieldValidation::Warn => decoded.strict.into_iter().for_each(|problem| ctx.warn(problem)),
+            FieldValidation::Ignore => {}
+        }
+    }
+    Ok(object)
+}
+
+/// An applied configuration in YAML: partial, so nothing is defaulted.
+pub(crate) fn decode_applied(
+    ctx: &Ctx,
+    resource: &Resource,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    let wanted = resource.gvk();
+    let ty = type_of(&wanted).filter(|_| resource.custom.is_none());
+    let failed = |error: DecodeError| match error {
+        DecodeError::Yaml(why) => Status::bad_request(format!("error decoding YAML: {why}")),
+        other => decode_failed(&wanted, &other),
+    };
+    let decoded = schema::decode_yaml(body, Limits::default(), builtin(), None).map_err(failed)?;
+    let mut object = decoded.value;
+    check_kind(&mut object, &wanted)?;
+    let mut problems = decoded.strict;
+    if let Some(ty) = ty {
+        let typed = schema::decode_value(&object, Limits::default(), builtin(), Some(ty)).map_err(failed)?;
+        problems.extend(typed.strict);
+    } else if let Some(compiled) = compiled(resource) {
+        problems.extend(compiled.prune(&mut object.clone()));
+    }
+    if let Some(error) = schema::strict_error(&problems) {
+        match validation {
+            FieldValidation::Strict => return Err(Status::bad_request(error)),
+            FieldValidation::Warn => problems.into_iter().for_each(|problem| ctx.warn(problem)),
             FieldValidation::Ignore => {}
         }
     }
@@ -196,34 +241,73 @@ pub(crate) fn default(resource: &Resource, object: &mut Value) {
     rules(resource).default(object);
 }
 
-pub(crate) fn prepare_for_create(resource: &Resource, object: &mut Value) {
-    let drops_status = resource.custom.as_ref().is_some_and(|custom| custom.has_status);
-    if drops_status && let Some(fields) = object.as_object_mut() {
-        fields.shift_remove("status");
+/// Kinds whose `status` is a field like any other.
+fn has_plain_status(resource: &Resource) -> bool {
+    resource.custom.as_ref().is_some_and(|custom| !custom.has_status)
+}
+
+fn restore_status(object: &mut Value, status: Option<Value>) {
+    if let (Some(fields), Some(status)) = (object.as_object_mut(), status) {
+        fields.insert("status".to_owned(), status);
     }
+}
+
+pub(crate) fn prepare_for_create(resource: &Resource, object: &mut Value) {
+    let status = object.get("status").filter(|_| has_plain_status(resource)).cloned();
     rules(resource).prepare_for_create(object);
+    restore_status(object, status);
 }
 
 pub(crate) fn prepare_for_update(resource: &Resource, subresource: &str, new: &mut Value, old: &Value) {
     let rules = rules(resource);
     match subresource {
-        "" => rules.prepare_for_update(new, old),
+        // What the server itself makes of the object.
+        "binding" => {}
         "status" => rules.prepare_for_status_update(new, old),
+        "" if has_plain_status(resource) => {
+            let status = new.get("status").cloned();
+            let moved = status.as_ref() != old.get("status");
+            rules.prepare_for_update(new, old);
+            if let Some(fields) = new.as_object_mut() {
+                fields.shift_remove("status");
+            }
+            restore_status(new, status);
+            let generation = |object: &Value| object.at(&["metadata", "generation"]).and_then(Value::as_i64);
+            if moved && generation(new) == generation(old) {
+                new.set_meta("generation", generation(old).unwrap_or_default() + 1);
+            }
+        }
+        "" => rules.prepare_for_update(new, old),
         other => rules.prepare_for_subresource_update(other, new, old),
     }
 }
 
 pub(crate) fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
-    rules(resource).validate_create(object)
+    let mut errors = rules(resource).validate_create(object);
+    if let Some(compiled) = compiled(resource) {
+        errors.extend(compiled.validate(object));
+    }
+    if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        errors.extend(crate::subresources::crd::schema_errors(object));
+    }
+    errors
 }
 
 pub(crate) fn validate_update(resource: &Resource, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     let rules = rules(resource);
-    match subresource {
+    let mut errors = match subresource {
+        "binding" => return Vec::new(),
         "" => rules.validate_update(new, old),
         "status" => rules.validate_status_update(new, old),
         other => rules.validate_subresource_update(other, new, old),
+    };
+    if let Some(compiled) = compiled(resource) {
+        errors.extend(compiled.validate_update(new, old));
     }
+    if subresource.is_empty() && resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        errors.extend(crate::subresources::crd::schema_errors(new));
+    }
+    errors
 }
 
 pub(crate) fn warnings(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -287,21 +371,12 @@ fn custom_value(object: &Value, field: &str) -> String {
     }
 }
 
-/// Same but for the times in managed fields.
-pub(crate) fn same(new: &Value, old: &Value) -> bool {
-    new == old || (without_times(new) == without_times(old))
-}
-
-fn without_times(object: &Value) -> Value {
-    let mut object = object.clone();
-    object.remove_meta("resourceVersion");
-    let managed = object.get_mut("metadata").and_then(|meta| meta.get_mut("managedFields"));
-    for entry in managed.and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(fields) = entry.as_object_mut() {
-            fields.shift_remove("time");
-        }
+/// Same but for the times in managed fields, which `new` then takes from `old`.
+pub(crate) fn same(new: &mut Value, old: &Value) -> bool {
+    if new.get("metadata") != old.get("metadata") {
+        merge::revert_times_if_unchanged(old, new);
     }
-    object
+    new == old
 }
 
 /// Which patch a body is.
@@ -327,7 +402,14 @@ pub(crate) fn apply_patch(
         (PatchKind::Strategic, Some(ty)) => merge::strategic_merge_patch(builtin(), ty, current.clone(), patch),
         _ => merge::merge_patch(current.clone(), patch),
     };
-    let patched = patched.map_err(|error| error.status())?;
+    let mut patched = patched.map_err(|error| error.status())?;
+    if let Some(compiled) = compiled(resource) {
+        let problems = compiled.admit(&mut patched).map_err(|error| invalid_patch(patch, &error.to_string()))?;
+        return match schema::strict_error(&problems) {
+            Some(error) if validation == FieldValidation::Strict => Err(invalid_patch(patch, &error)),
+            _ => Ok((patched, problems)),
+        };
+    }
     let Some(ty) = type_of(&gvk).filter(|_| resource.custom.is_none()) else { return Ok((patched, Vec::new())) };
     let decoded = schema::decode_value(&patched, Limits::default(), builtin(), Some(ty));
     let decoded = decoded.map_err(|error| invalid_patch(patch, &error.to_string()))?;
@@ -342,26 +424,49 @@ fn invalid_patch(patch: &Value, why: &str) -> Status {
     Status::invalid(&Gvk::default(), "", &[error])
 }
 
+/// Calls `with` with the keeper of managed fields for one request.
+fn with_manager<T>(resource: &Resource, subresource: &str, with: impl FnOnce(&merge::FieldManager<'_>) -> T) -> T {
+    let gvk = resource.gvk();
+    let (schemas, ty) = match compiled(resource) {
+        Some(compiled) => (&compiled.schemas, Some(compiled.root)),
+        None => (builtin(), type_of(&gvk)),
+    };
+    let reset: &[&str] = if has_plain_status(resource) { &[] } else { rules(resource).reset_fields(subresource) };
+    let filter = if reset.is_empty() {
+        merge::FieldFilter::All
+    } else {
+        let paths: Vec<Vec<&str>> = reset.iter().map(|path| path.split('.').collect()).collect();
+        let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
+        merge::FieldFilter::Except(merge::FieldSet::of_fields(&paths))
+    };
+    let versions = merge::OneShape { schemas, ty };
+    let time = time::now_text();
+    with(&merge::FieldManager { schemas, ty, gvk: &gvk, subresource, filter: &filter, versions: &versions, time: &time })
+}
+
 /// Server-side apply: the live object (null when there is none) with the applied configuration merged in.
 pub(crate) fn apply(
-    _resource: &Resource,
+    resource: &Resource,
     live: &Value,
     applied: &Value,
-    _subresource: &str,
-    _options: &WriteOptions,
+    subresource: &str,
+    options: &WriteOptions,
 ) -> Result<Value, Status> {
-    let base = if live.is_null() { Value::Object(Default::default()) } else { live.clone() };
-    merge::merge_patch(base, applied).map_err(|error| error.status())
+    let live = (!live.is_null()).then_some(live);
+    with_manager(resource, subresource, |manager| manager.apply(live, applied, &options.field_manager, options.force))
+        .map_err(|error| error.status())
 }
 
 /// Notes in `managedFields` who owns what after a write.
 pub(crate) fn track(
-    _resource: &Resource,
-    _old: Option<&Value>,
-    _new: &mut Value,
-    _subresource: &str,
-    _options: &WriteOptions,
+    resource: &Resource,
+    old: Option<&Value>,
+    new: &mut Value,
+    subresource: &str,
+    options: &WriteOptions,
 ) {
+    let subresource = if subresource == "binding" { "" } else { subresource };
+    with_manager(resource, subresource, |manager| manager.update(old, new, &options.field_manager));
 }
 
 /// Columns and rows of a table.

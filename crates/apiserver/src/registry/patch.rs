@@ -35,17 +35,8 @@ fn kind_of(resource: &Resource, content_type: &str) -> Result<PatchKind, Status>
     Ok(kind)
 }
 
-fn parse(kind: PatchKind, body: &[u8]) -> Result<Value, Status> {
-    let parsed = if kind == PatchKind::Apply {
-        let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
-        serde_saphyr::from_str::<Value>(text).map_err(|error| error.to_string())
-    } else {
-        serde_json::from_slice::<Value>(body).map_err(|error| error.to_string())
-    };
-    parsed.map_err(|error| {
-        let prefix = if kind == PatchKind::Apply { "error decoding YAML" } else { "error decoding patch" };
-        Status::bad_request(format!("{prefix}: {error}"))
-    })
+fn parse(body: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice::<Value>(body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
 }
 
 /// A patch as a change.
@@ -94,9 +85,11 @@ pub(crate) async fn patch(ctx: &Ctx, target: &Target, subresource: &str, body: B
     if kind != PatchKind::Apply && ctx.query.has("force") {
         return Err(patch_options("force: Forbidden: may not be specified for non-apply patch"));
     }
-    let mut patch = parse(kind, &body)?;
+    let mut patch = match kind {
+        PatchKind::Apply => objects::decode_applied(ctx, resource, &body, options.validation)?,
+        _ => parse(&body)?,
+    };
     if kind == PatchKind::Apply {
-        objects::check_kind(&mut patch, &resource.gvk())?;
         update::check_name(target, &mut patch)?;
         create::check_namespace(target, &mut patch)?;
         let item = item_name(&target.namespace, &target.name);
@@ -130,6 +123,6 @@ async fn apply_new(ctx: &Ctx, target: &Target, patch: &Value, options: &WriteOpt
         return Err(Status::stale(&target.resource.gvr(), &target.name));
     }
     let object = objects::apply(&target.resource, &Value::Null, patch, "", options)?;
-    let bytes = create::create_object(ctx, target, object, options).await?;
+    let bytes = create::create_applied(ctx, target, object, options).await?;
     forms::one(ctx, &target.resource, StatusCode::CREATED, bytes)
 }

@@ -124,6 +124,9 @@ async fn apply_once(
     carry_over(&mut new, &old);
     objects::default(resource, &mut new);
     objects::prepare_for_update(resource, subresource, &mut new, &old);
+    if !change.tracks_fields() {
+        objects::track(resource, Some(&old), &mut new, subresource, options);
+    }
     let attempt = Attempt {
         ctx,
         target,
@@ -135,6 +138,7 @@ async fn apply_once(
     };
     admit::mutate(&attempt, &mut new).await?;
     objects::default(resource, &mut new);
+    crd::prepare(ctx, resource, &mut new);
     let allocated = allocate::on_update(ctx, target, subresource, &mut new, &old)?;
     let errors = objects::validate_update(resource, subresource, &new, &old);
     if !errors.is_empty() {
@@ -144,10 +148,7 @@ async fn apply_once(
     for warning in objects::warnings(resource, &new, Some(&old)) {
         ctx.warn(warning);
     }
-    if !change.tracks_fields() {
-        objects::track(resource, Some(&old), &mut new, subresource, options);
-    }
-    if objects::same(&new, &old) {
+    if objects::same(&mut new, &old) {
         return Ok(Tried::Done(storage::served_bytes(resource, entry)?));
     }
     if options.dry_run {

@@ -3,11 +3,23 @@
 
 use std::sync::Arc;
 
-use coracle_api_meta::Value;
 use coracle_api_meta::object::ObjectExt;
+use coracle_api_meta::{FieldError, FieldPath, Status, Value};
+use coracle_api_schema::crd as schema;
+use coracle_store::{Durability, Transaction, Write};
+use serde_json::json;
 
+use crate::bootstrap::{options, target_of};
+use crate::http::Ctx;
 use crate::registry::resources::{CRDS, Custom, Resource, Resources, Subresource, collection};
+use crate::registry::{storage, update};
 use crate::server::Server;
+use crate::time;
+
+/// Keeps a definition until its objects are gone.
+const CLEAN_UP: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Objects that are deleted in one transaction.
+const CLEAN_UP_BATCH: usize = 500;
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
@@ -83,6 +95,10 @@ fn custom(definition: &Value, version: &Value) -> Custom {
     let group = definition.str_at(&["spec", "group"]);
     let kind = definition.str_at(&["spec", "names", "kind"]);
     let default = format!("{group}/{} {kind} is deprecated", version.str_at(&["name"]));
+    let compiled = match version.at(&["schema", "openAPIV3Schema"]) {
+        Some(schema) => schema::compile_stored(schema),
+        None => schema::schemaless(),
+    };
     Custom {
         crd_name: definition.name().to_owned(),
         schema: version.at(&["schema", "openAPIV3Schema"]).cloned().unwrap_or_default(),
@@ -95,6 +111,140 @@ fn custom(definition: &Value, version: &Value) -> Custom {
         preserve_unknown: definition.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true)),
         has_status: version.at(&["subresources", "status"]).is_some(),
         deprecated: deprecated.then(|| if warning.is_empty() { default } else { warning }),
-        compiled: Default::default(),
+        compiled: Some(Arc::new(compiled)),
+    }
+}
+
+/// What is wrong with the schemas of a definition.
+pub(crate) fn schema_errors(definition: &Value) -> Vec<FieldError> {
+    let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array).into_iter().flatten();
+    let root = FieldPath::new("spec").child("versions");
+    let mut errors = Vec::new();
+    for (index, version) in versions.enumerate() {
+        let path = root.index(index).child("schema").child("openAPIV3Schema");
+        if let Some(schema) = version.at(&["schema", "openAPIV3Schema"])
+            && let Err(found) = schema::compile(schema, &path)
+        {
+            errors.extend(found);
+        }
+    }
+    errors
+}
+
+/// Sets the conditions and names of a definition that is written, and the finalizer that keeps it for the clean-up.
+pub(crate) fn prepare(ctx: &Ctx, resource: &Resource, definition: &mut Value) {
+    if &*resource.collection != CRDS || !definition["spec"].is_object() {
+        return;
+    }
+    let taken = name_taken(ctx, definition);
+    if !definition["status"].is_object() {
+        definition["status"] = json!({});
+    }
+    if taken.is_none() {
+        let mut names = definition["spec"]["names"].clone();
+        if let Some(names) = names.as_object_mut() {
+            names.retain(|_, value| !value.is_null());
+        }
+        definition["status"]["acceptedNames"] = names;
+    }
+    let accepted = match &taken {
+        None => ("True", "NoConflicts", "no conflicts found".to_owned()),
+        Some(why) => ("False", "ListKindConflict", why.clone()),
+    };
+    set_condition(definition, "NamesAccepted", accepted);
+    let established = match taken {
+        None => ("True", "InitialNamesAccepted", "the initial names have been accepted".to_owned()),
+        Some(_) => ("False", "NotAccepted", "not all names are accepted".to_owned()),
+    };
+    set_condition(definition, "Established", established);
+    if definition.meta_str("deletionTimestamp").is_empty()
+        && let Some(meta) = definition.meta_mut()
+    {
+        let list = meta.entry("finalizers").or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut()
+            && !list.iter().any(|own| own == CLEAN_UP)
+        {
+            list.push(CLEAN_UP.into());
+        }
+    }
+}
+
+fn name_taken(ctx: &Ctx, definition: &Value) -> Option<String> {
+    let group = definition.str_at(&["spec", "group"]);
+    let others = crate::http::authz::objects(&*ctx.server.store, CRDS);
+    for field in ["plural", "kind"] {
+        let name = definition.str_at(&["spec", "names", field]);
+        let clash = others.iter().any(|other| {
+            other.name() != definition.name()
+                && other.str_at(&["spec", "group"]) == group
+                && other.str_at(&["status", "acceptedNames", field]) == name
+        });
+        if clash {
+            return Some(format!("{name:?} is already in use"));
+        }
+    }
+    None
+}
+
+fn set_condition(definition: &mut Value, kind: &str, (status, reason, message): (&str, &str, String)) {
+    let condition = json!({"type": kind, "status": status, "lastTransitionTime": time::now_text(), "reason": reason,
+        "message": message});
+    let conditions = &mut definition["status"]["conditions"];
+    let Some(list) = conditions.as_array_mut() else {
+        *conditions = json!([condition]);
+        return;
+    };
+    match list.iter_mut().find(|own| own.str_at(&["type"]) == kind) {
+        Some(own) if own.str_at(&["status"]) == status => {}
+        Some(own) => *own = condition,
+        None => list.push(condition),
+    }
+}
+
+/// Deletes the objects of definitions that are on their way out, then lets the definitions go.
+pub(crate) fn clean_up(server: &Arc<Server>, resource: &Resource) {
+    if &*resource.collection != CRDS {
+        return;
+    }
+    let server = Arc::clone(server);
+    tokio::spawn(async move {
+        for definition in crate::http::authz::objects(&*server.store, CRDS) {
+            if definition.meta_str("deletionTimestamp").is_empty() {
+                continue;
+            }
+            if let Err(error) = clean_up_one(&server, &definition).await {
+                tracing::error!(%error, name = definition.name(), "clean up after a custom resource definition");
+            }
+        }
+    });
+}
+
+async fn clean_up_one(server: &Arc<Server>, definition: &Value) -> Result<(), Status> {
+    let plural = definition.str_at(&["spec", "names", "plural"]);
+    let objects: Arc<str> = collection(definition.str_at(&["spec", "group"]), plural).into();
+    loop {
+        let entries = server.store.local_range(&objects, "");
+        if entries.is_empty() {
+            break;
+        }
+        let writes = entries.iter().take(CLEAN_UP_BATCH).map(|entry| Write::Delete {
+            key: coracle_store::Key::new(Arc::clone(&objects), entry.name()),
+        });
+        let transaction = Transaction { writes: writes.collect(), durability: Durability::Synced, ..Default::default() };
+        server.store.commit(transaction).await.map_err(|error| storage::failed(&error))?;
+    }
+    let ctx = Ctx::internal(Arc::clone(server));
+    let target = target_of(server, definition)?;
+    let mut change = |current: &Value| {
+        let mut next = current.clone();
+        let list = next["metadata"]["finalizers"].as_array_mut();
+        if let Some(list) = list {
+            list.retain(|own| own != CLEAN_UP);
+        }
+        Ok(next)
+    };
+    match update::apply(&ctx, &target, "", &options("coracle"), &mut change).await {
+        Err(status) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()),
     }
 }

@@ -82,7 +82,7 @@ pub(super) async fn handle(ctx: &Ctx, target: &Target, request: Request<Body>) -
         put_into(resource, &mut next, &scaled);
         Ok(next)
     };
-    let bytes = update::apply(ctx, target, "", &options, &mut change).await?;
+    let bytes = update::apply(ctx, target, "scale", &options, &mut change).await?;
     answer(ctx, resource, &storage::parse(&bytes)?)
 }
 
