@@ -230,7 +230,7 @@ impl Strategy for Rules {
         let mut errors = Errors::new();
         let root = At::root(object);
         meta::check(&root.get(META), self.is_namespaced(object), self.names, &mut errors);
-        if self.namespaced.is_some() {
+        if self.namespaced.is_some() && self.group != "apiextensions.k8s.io" {
             crate::validate::core::short_finalizers(&root.get(META), &mut errors);
         }
         (self.validate)(&root, &mut errors);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api_meta::UserInfo;
@@ -19,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, StartError};
+use crate::derived::Derived;
 use crate::http::audit::Audit;
 use crate::http::authn::{Authenticator, Caller, Peer, user_of_certificate};
 use crate::http::authz::Authorizer;
 use crate::http::limits::InFlight;
 use crate::http::metrics::Metrics;
 use crate::http::pipeline;
-use crate::registry::resources::Resources;
+use crate::registry::resources::{CRDS, Resources};
 use crate::{bootstrap, tls};
 
 /// Connections that are open at once.
@@ -47,7 +47,7 @@ pub struct Server {
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
     pub(crate) documents: crate::discovery::Documents,
-    resources: ArcSwap<Resources>,
+    resources: Derived<Resources>,
     pub(crate) state: crate::registry::State,
     tls: Arc<rustls::ServerConfig>,
     stopping: CancellationToken,
@@ -61,7 +61,7 @@ impl Server {
             path: config.audit.as_ref().map(|audit| audit.path.clone()).unwrap_or_default(),
             source,
         })?;
-        let resources = ArcSwap::from_pointee(Resources::with_custom(&*store));
+        let resources = Derived::new(&[CRDS], Resources::with_custom);
         let server = Arc::new(Self {
             state: crate::registry::State::new(&config),
             config,
@@ -81,11 +81,7 @@ impl Server {
     }
 
     pub(crate) fn resources(&self) -> Arc<Resources> {
-        self.resources.load_full()
-    }
-
-    pub(crate) fn set_resources(&self, resources: Resources) {
-        self.resources.store(Arc::new(resources));
+        self.resources.get(&*self.store)
     }
 
     /// Ends when the server is told to stop: what watches and tunnels wait for.

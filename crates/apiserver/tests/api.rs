@@ -44,7 +44,9 @@ async fn objects_live_and_die() {
     let same = call(&admin, Method::PATCH, &path, MERGE, json!({"data": {"k": "1"}})).await.expect("patched");
     assert_eq!(same.resource_version(), made.resource_version(), "a write that changes nothing is none");
     let patched = call(&admin, Method::PATCH, &path, MERGE, json!({"data": {"k": "2"}})).await.expect("patched");
-    assert!(patched.resource_version().parse::<u64>().expect("number") > made.resource_version().parse().expect("number"));
+    assert!(
+        patched.resource_version().parse::<u64>().expect("number") > made.resource_version().parse().expect("number")
+    );
     let mut stale = made.clone();
     stale["data"]["k"] = "3".into();
     let refused = call(&admin, Method::PUT, &path, JSON, stale.clone()).await;
@@ -67,13 +69,20 @@ async fn bad_input_is_answered_as_upstream_does() {
     let post = async |body: Value, query: &str| {
         call(&admin, Method::POST, &format!("{MAPS}{query}"), JSON, body).await.expect_err("refused")
     };
-    let strict = post(json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "dat": {}}), "?fieldValidation=Strict").await;
+    let strict = post(
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "dat": {}}),
+        "?fieldValidation=Strict",
+    )
+    .await;
     assert_eq!(strict, (400, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dat\"".to_owned()));
     assert_eq!(post(config_map("Bad_Name", "x"), "").await.0, 422);
     assert_eq!(post(json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "a"}}), "").await.0, 400);
     let mut elsewhere = config_map("a", "x");
     elsewhere.set_meta("namespace", "other");
-    assert_eq!(post(elsewhere, "").await.1, "the namespace of the provided object does not match the namespace sent on the request");
+    assert_eq!(
+        post(elsewhere, "").await.1,
+        "the namespace of the provided object does not match the namespace sent on the request"
+    );
     let lost = call(&admin, Method::POST, "/api/v1/namespaces/nowhere/configmaps", JSON, config_map("a", "x")).await;
     assert_eq!(lost, Err((404, "namespaces \"nowhere\" not found".to_owned())));
     for path in ["/api/v1/nonsense", "/apis/none/v1/things", "/nowhere", "/api/v1/pods/x"] {
@@ -149,7 +158,10 @@ async fn watches_see_everything_in_order() {
     call(&admin, Method::PATCH, &format!("{MAPS}/a"), MERGE, relabel).await.expect("patched");
     call(&admin, Method::DELETE, &format!("{MAPS}/b"), "", Value::Null).await.expect("deleted");
     let watch = |query: &str| format!("{MAPS}?watch=1&{query}");
-    assert_eq!(events(&admin, &watch(&format!("resourceVersion={since}")), 3).await, ["ADDED b", "MODIFIED a", "DELETED b"]);
+    assert_eq!(
+        events(&admin, &watch(&format!("resourceVersion={since}")), 3).await,
+        ["ADDED b", "MODIFIED a", "DELETED b"]
+    );
     let selected = events(&admin, &watch(&format!("resourceVersion={since}&labelSelector=app%3D1")), 1).await;
     assert_eq!(selected, ["DELETED a"], "an object that no longer matches is gone for the watcher");
     assert_eq!(events(&admin, &watch(""), 1).await, ["ADDED a"]);
@@ -215,17 +227,21 @@ async fn services_get_addresses_and_ports() {
         spec.as_object_mut().expect("map").extend(extra.as_object().cloned().expect("map"));
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
     };
-    let a = call(&admin, Method::POST, services, JSON, service("a", json!({"type": "NodePort"}))).await.expect("service");
+    let a =
+        call(&admin, Method::POST, services, JSON, service("a", json!({"type": "NodePort"}))).await.expect("service");
     let address = a["spec"]["clusterIP"].as_str().expect("address").to_owned();
     assert!(address.starts_with("10.96.") && a["spec"]["clusterIPs"][0] == address.as_str());
     let port = a["spec"]["ports"][0]["nodePort"].as_u64().expect("port");
     assert!((30000..=32767).contains(&port));
     let taken = call(&admin, Method::POST, services, JSON, service("b", json!({"clusterIP": address}))).await;
-    let text = format!("Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"{address}\"]: failed to allocate IP {address}: provided IP is already allocated");
+    let text = format!(
+        "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"{address}\"]: failed to allocate IP {address}: provided IP is already allocated"
+    );
     assert_eq!(taken, Err((422, text)));
     call(&admin, Method::DELETE, &format!("{services}/a"), "", Value::Null).await.expect("deleted");
     call(&admin, Method::POST, services, JSON, service("b", json!({"clusterIP": address}))).await.expect("free again");
-    let headless = call(&admin, Method::POST, services, JSON, service("c", json!({"clusterIP": "None"}))).await.expect("headless");
+    let headless =
+        call(&admin, Method::POST, services, JSON, service("c", json!({"clusterIP": "None"}))).await.expect("headless");
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use coracle_api_meta::{GroupVersion, Gvk, Status};
-use coracle_api_schema::openapi::{self, Served, ServedSubresource};
 use coracle_api_schema::builtin;
+use coracle_api_schema::openapi::{self, Served, ServedSubresource};
 use http::{HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
@@ -82,8 +82,7 @@ pub(super) fn openapi(ctx: &Ctx, parts: &[&str]) -> Result<Reply, Status> {
 
 fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
     let versions = versions(resources);
-    let (gv, served) =
-        versions.iter().find(|(gv, _)| openapi::path_of(gv) == path).ok_or_else(Status::no_such_path)?;
+    let (gv, served) = versions.iter().find(|(gv, _)| openapi::path_of(gv) == path).ok_or_else(Status::no_such_path)?;
     let hash = openapi::hash(gv, served);
     if is_known(ctx, &hash) {
         return Ok(unchanged(&hash));

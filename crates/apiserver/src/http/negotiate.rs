@@ -117,10 +117,6 @@ impl Accept {
         }
         Err(Status::not_acceptable(&OFFERED))
     }
-
-    pub(crate) fn is_plain_json(&self) -> bool {
-        self.encoding == Encoding::Json && self.form == Form::Whole && !self.pretty
-    }
 }
 
 #[cfg(test)]

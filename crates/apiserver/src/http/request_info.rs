@@ -1,6 +1,6 @@
 //! What a request is about, read from its path. Source: `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
 
-use coracle_api_meta::{FieldSelector, Gvr};
+use coracle_api_meta::FieldSelector;
 use http::Method;
 
 use super::query::{Query, decode};
@@ -22,10 +22,6 @@ pub(crate) struct RequestInfo {
 }
 
 impl RequestInfo {
-    pub(crate) fn gvr(&self) -> Gvr {
-        Gvr::new(&self.group, &self.version, &self.resource)
-    }
-
     /// Exempt from the time limit and from the limit of requests in flight.
     pub(crate) fn is_long_running(&self, query: &Query) -> bool {
         self.verb == "watch"

@@ -167,7 +167,6 @@ async fn create_once(
     match storage::commit(&ctx.server, resource, &item, Condition::Absent, writes).await? {
         Committed::Done(Some(entry), _) => {
             allocated.keep();
-            crd::changed(&ctx.server, resource);
             storage::served_bytes(resource, &entry)
         }
         Committed::Done(None, _) => Err(Status::internal("the store kept no entry")),

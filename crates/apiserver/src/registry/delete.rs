@@ -167,7 +167,6 @@ async fn delete_once(
         let writes = vec![storage::put(&ctx.server, resource, item, &object)];
         return match storage::commit(&ctx.server, resource, item, condition, writes).await? {
             Committed::Done(Some(entry), _) => {
-                crd::changed(&ctx.server, resource);
                 crd::clean_up(&ctx.server, resource);
                 Ok(Tried::Done(Deleted::Marked(storage::served_bytes(resource, &entry)?)))
             }
@@ -182,7 +181,6 @@ async fn delete_once(
     writes.extend(allocate::on_delete(&ctx.server, resource, &old));
     match storage::commit(&ctx.server, resource, item, condition, writes).await? {
         Committed::Done(_, revision) => {
-            crd::changed(&ctx.server, resource);
             let bytes = storage::served_form(resource, &entry.value_at(revision))?;
             Ok(Tried::Done(Deleted::Gone(bytes)))
         }

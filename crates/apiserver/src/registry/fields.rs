@@ -1,6 +1,6 @@
 //! What filters need to know of an object, read from its bytes once and kept beside them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use coracle_api_meta::{LabelSelector, Map, Value};
 use coracle_store::Entry;
@@ -14,6 +14,8 @@ pub(crate) struct Facts {
     labels: Option<Map>,
     /// Values of the kind's selectable fields, in the kind's order.
     fields: Vec<(String, String)>,
+    /// Of custom resource definitions: the rows that they add.
+    rows: OnceLock<Vec<Arc<Resource>>>,
 }
 
 impl Facts {
@@ -25,7 +27,16 @@ impl Facts {
             Some(Value::Object(labels)) => Some(labels),
             _ => None,
         };
-        Self { labels, fields }
+        Self { labels, fields, rows: OnceLock::new() }
+    }
+
+    /// The rows that the definition in `entry` adds, compiled once. `row` is that of definitions.
+    pub(crate) fn rows(row: &Resource, entry: &Entry) -> Vec<Arc<Resource>> {
+        let compile = || {
+            let definition = serde_json::from_slice::<Value>(&entry.value).unwrap_or_default();
+            crate::subresources::crd::rows(&definition).into_iter().map(Arc::new).collect()
+        };
+        Self::of(row, entry).rows.get_or_init(compile).clone()
     }
 
     /// Those of an entry, computed by the first who asks.

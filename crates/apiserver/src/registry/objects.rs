@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::options::{FieldValidation, WriteOptions};
 use super::resources::Resource;
-use crate::http::negotiate::{JSON, PROTOBUF, YAML};
+use crate::http::negotiate::{Form, JSON, PROTOBUF, YAML};
 use crate::http::{Ctx, Reply, reply};
 use crate::time;
 
@@ -220,9 +220,15 @@ fn protobuf_of(value: &Value) -> Option<Vec<u8>> {
     proto::encode_list(value.api_version(), value.kind(), &metadata, items, schemas).ok()
 }
 
-/// Whether the resource has a protobuf form.
-pub(crate) fn has_protobuf(resource: &Resource) -> bool {
-    resource.custom.is_none() && proto::encode_body(&json!({}), builtin(), &resource.gvk()).is_ok()
+/// Whether answers about the resource have a protobuf form.
+pub(crate) fn has_protobuf(resource: &Resource, form: Form) -> bool {
+    let gvk = match form {
+        Form::Whole if resource.custom.is_some() => return false,
+        Form::Whole => resource.gvk(),
+        Form::PartialMetadata => Gvk::new("meta.k8s.io", "v1", "PartialObjectMetadata"),
+        Form::Table => return false,
+    };
+    proto::encode_body(&json!({}), builtin(), &gvk).is_ok()
 }
 
 /// Writes a watch frame in protobuf; false when the object cannot be.
@@ -441,7 +447,15 @@ fn with_manager<T>(resource: &Resource, subresource: &str, with: impl FnOnce(&me
     };
     let versions = merge::OneShape { schemas, ty };
     let time = time::now_text();
-    with(&merge::FieldManager { schemas, ty, gvk: &gvk, subresource, filter: &filter, versions: &versions, time: &time })
+    with(&merge::FieldManager {
+        schemas,
+        ty,
+        gvk: &gvk,
+        subresource,
+        filter: &filter,
+        versions: &versions,
+        time: &time,
+    })
 }
 
 /// Server-side apply: the live object (null when there is none) with the applied configuration merged in.

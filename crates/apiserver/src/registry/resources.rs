@@ -8,7 +8,7 @@ use coracle_api_meta::{Gvk, Gvr, Value};
 use coracle_api_types::catalogue::{self, CATALOGUE};
 use coracle_store::Store;
 
-use crate::http::authz::objects as stored_objects;
+use super::fields::Facts;
 
 pub(crate) const CRDS: &str = "apiextensions.k8s.io/customresourcedefinitions";
 
@@ -117,8 +117,10 @@ impl Resources {
     pub(crate) fn with_custom(store: &dyn Store) -> Self {
         let mut rows: Vec<Arc<Resource>> =
             CATALOGUE.iter().filter(|row| row.served_by_default).map(|row| Arc::new(built_in(row))).collect();
-        for definition in stored_objects(store, CRDS) {
-            rows.extend(super::super::subresources::crd::rows(&definition).into_iter().map(Arc::new));
+        let definitions = rows.iter().find(|row| &*row.collection == CRDS).cloned();
+        if let Some(definitions) = definitions {
+            let entries = store.local_range(CRDS, "");
+            rows.extend(entries.iter().flat_map(|entry| Facts::rows(&definitions, entry)));
         }
         Self::new(rows)
     }
@@ -133,11 +135,6 @@ impl Resources {
         let serves =
             |row: &&Arc<Resource>| row.kind == gvk.kind && row.group == gvk.group && row.version == gvk.version;
         self.rows.iter().find(serves).cloned()
-    }
-
-    /// Any version of a group's resource.
-    pub(crate) fn any_version(&self, group: &str, plural: &str) -> Option<Arc<Resource>> {
-        self.rows.iter().find(|row| row.group == group && row.plural == plural).cloned()
     }
 
     pub(crate) fn all(&self) -> &[Arc<Resource>] {

@@ -167,13 +167,9 @@ async fn apply_once(
     match storage::commit(&ctx.server, resource, item, Condition::Modified(entry.modified), writes).await? {
         Committed::Done(Some(entry), _) => {
             allocated.keep();
-            crd::changed(&ctx.server, resource);
             Ok(Tried::Done(storage::served_bytes(resource, &entry)?))
         }
-        Committed::Done(None, revision) => {
-            crd::changed(&ctx.server, resource);
-            Ok(Tried::Done(storage::dry(new, Some(revision))))
-        }
+        Committed::Done(None, revision) => Ok(Tried::Done(storage::dry(new, Some(revision)))),
         Committed::Refused(_) if conditional => Err(Status::stale(&resource.gvr(), &target.name)),
         Committed::Refused(next) => Ok(Tried::Again(next)),
     }

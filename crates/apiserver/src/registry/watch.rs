@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::resources::Resource;
 use super::selection::Selection;
-use super::{Target, forms, storage};
+use super::{Target, forms, objects, storage};
 use crate::http::negotiate::{Accept, Encoding, Form};
 use crate::http::{Ctx, Reply};
 use crate::server::Server;
@@ -101,7 +101,10 @@ async fn start(ctx: &Ctx, target: &Target, selection: &Selection) -> Result<Star
 }
 
 pub(crate) async fn watch(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
-    let accept = ctx.accept()?;
+    let mut accept = ctx.accept()?;
+    if accept.encoding == Encoding::Protobuf && !objects::has_protobuf(&target.resource, accept.form) {
+        accept.encoding = Encoding::Json;
+    }
     if accept.encoding == Encoding::Yaml {
         return Err(Status::not_acceptable(&["application/json", "application/vnd.kubernetes.protobuf;stream=watch"]));
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::bootstrap::{options, target_of};
 use crate::http::Ctx;
-use crate::registry::resources::{CRDS, Custom, Resource, Resources, Subresource, collection};
+use crate::registry::resources::{CRDS, Custom, Resource, Subresource, collection};
 use crate::registry::{storage, update};
 use crate::server::Server;
 use crate::time;
@@ -22,13 +22,6 @@ const CLEAN_UP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const CLEAN_UP_BATCH: usize = 500;
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
-
-/// Takes over a change of the definitions. Cheap for all other resources.
-pub(crate) fn changed(server: &Server, resource: &Resource) {
-    if &*resource.collection == CRDS {
-        server.set_resources(Resources::with_custom(&*server.store));
-    }
-}
 
 fn texts(value: Option<&Value>) -> Vec<String> {
     let list = value.and_then(Value::as_array);
@@ -227,10 +220,12 @@ async fn clean_up_one(server: &Arc<Server>, definition: &Value) -> Result<(), St
         if entries.is_empty() {
             break;
         }
-        let writes = entries.iter().take(CLEAN_UP_BATCH).map(|entry| Write::Delete {
-            key: coracle_store::Key::new(Arc::clone(&objects), entry.name()),
-        });
-        let transaction = Transaction { writes: writes.collect(), durability: Durability::Synced, ..Default::default() };
+        let writes = entries
+            .iter()
+            .take(CLEAN_UP_BATCH)
+            .map(|entry| Write::Delete { key: coracle_store::Key::new(Arc::clone(&objects), entry.name()) });
+        let transaction =
+            Transaction { writes: writes.collect(), durability: Durability::Synced, ..Default::default() };
         server.store.commit(transaction).await.map_err(|error| storage::failed(&error))?;
     }
     let ctx = Ctx::internal(Arc::clone(server));
