@@ -170,3 +170,79 @@ fn versions_without_schema_keep_everything() {
     assert_eq!(object, before);
     assert_eq!(crd::schemaless().validate(&object), []);
 }
+
+#[test]
+fn rules_that_do_not_compile_or_cost_too_much_are_refused() {
+    refused(
+        json!({ "type": "object", "properties": { "spec": { "type": "object",
+            "x-kubernetes-validations": [{ "rule": "self.z == 100" }, { "rule": "self = 42" }, { "rule": "1 + 1" }],
+            "properties": { "x": { "type": "integer" } } } } }),
+        expect![[r#"
+            openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {"rule":"self.z == 100"}: compilation failed: ERROR: <input>:1:5: undefined field 'z'
+             | self.z == 100
+             | ....^
+            openAPIV3Schema.properties[spec].x-kubernetes-validations[1].rule: Invalid value: {"rule":"self = 42"}: compilation failed: ERROR: <input>:1:6: Syntax error: token recognition error at: '= '
+             | self = 42
+             | .....^
+            openAPIV3Schema.properties[spec].x-kubernetes-validations[2].rule: Invalid value: {"rule":"1 + 1"}: cel expression must evaluate to a bool"#]],
+    );
+    refused(
+        json!({ "type": "object", "properties": { "spec": { "type": "object", "properties": {
+            "x": { "type": "array", "items": { "type": "array", "items": { "type": "string" },
+                "x-kubernetes-validations": [{ "rule": "self.all(s, s == 'string constant')" }] } } } } } }),
+        expect![[r#"
+            openAPIV3Schema.properties[spec].properties[x].items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)
+            openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"#]],
+    );
+}
+
+#[test]
+fn rules_hold() {
+    let compiled = compiled(json!({
+        "type": "object",
+        "x-kubernetes-validations": [
+            { "rule": "self.x + self.y > 0" },
+            { "rule": "self.list.isSorted() && self.list.sum() % 2 == 0", "message": "list must be even" },
+            { "rule": "self.large.all(x, self.large.all(y, y == x))" },
+            { "rule": "!has(self.name) || self.name == 'ok'", "messageExpression": "'no: ' + self.name", "fieldPath": ".name" },
+        ],
+        "properties": {
+            "x": { "type": "integer" }, "y": { "type": "integer" },
+            "list": { "type": "array", "maxItems": 1000, "items": { "type": "integer" } },
+            "large": { "type": "array", "maxItems": 725, "items": { "type": "integer" } },
+            "name": { "type": "string", "maxLength": 10 },
+            "grow": { "type": "integer", "x-kubernetes-validations": [{ "rule": "self > oldSelf" }] },
+        },
+    }));
+    let good = json!({ "x": 1, "y": 0, "list": [1, 3], "large": [1, 1], "grow": 1 });
+    errors(&compiled, good.clone(), expect![[""]]);
+    errors(
+        &compiled,
+        json!({ "x": -1, "y": 0, "list": [1, 2], "large": [], "name": "bad" }),
+        expect![[r#"
+            spec: Invalid value: failed rule: self.x + self.y > 0
+            spec: Invalid value: list must be even
+            spec.name: Invalid value: no: bad"#]],
+    );
+    let many: Vec<usize> = vec![7; 725];
+    errors(
+        &compiled,
+        json!({ "x": 1, "y": 0, "list": [], "large": many }),
+        expect![[
+            r#"spec: Invalid value: "object": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: self.large.all(x, self.large.all(y, y == x))"#
+        ]],
+    );
+    errors(
+        &compiled,
+        json!({ "x": "a" }),
+        expect![[r#"
+            spec.x: Invalid value: "string": spec.x in body must be of type integer: "string"
+            <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"#]],
+    );
+    let (old, mut new) = (json!({ "spec": good }), json!({ "spec": good }));
+    new["spec"]["grow"] = 2.into();
+    assert_eq!(compiled.validate_update(&new, &old), []);
+    new["spec"]["grow"] = 0.into();
+    let refused = compiled.validate_update(&new, &old);
+    expect!["spec.grow: Invalid value: 0: failed rule: self > oldSelf"].assert_eq(&refused[0].to_string());
+}

@@ -7,6 +7,7 @@ mod format;
 mod model;
 mod node;
 mod openapi;
+mod rules;
 mod shape;
 mod structural;
 mod validate;
@@ -31,19 +32,24 @@ pub struct Compiled {
 
 /// Compiles the schema of a version. Errors are those of creating the definition, at `path` (`...openAPIV3Schema`).
 pub fn compile(schema: &Value, path: &FieldPath) -> Result<Compiled, Vec<FieldError>> {
-    let node = Node::read(schema);
+    let mut node = Node::read(schema);
     let mut errors = structural::check(&node, path);
     if errors.is_empty() {
         shape::check_defaults(&node, path, &mut errors);
     }
     openapi::check(schema, path, &mut errors);
+    if errors.is_empty() {
+        errors = rules::compile(&mut node, path);
+    }
     if errors.is_empty() { Ok(Compiled::of(node)) } else { Err(errors) }
 }
 
 /// Compiles without checks, for definitions that were stored before; what is not understood accepts everything.
 #[must_use]
 pub fn compile_stored(schema: &Value) -> Compiled {
-    Compiled::of(Node::read(schema))
+    let mut node = Node::read(schema);
+    rules::compile(&mut node, &FieldPath::default());
+    Compiled::of(node)
 }
 
 /// A version without schema: every field is kept.
@@ -86,6 +92,7 @@ impl Compiled {
     pub fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = validate::value(&self.node, object, None, &FieldPath::default());
         errors.extend(shape::duplicates(&self.node, object));
+        errors.extend(rules::hold(&self.node, object, None, &errors));
         errors
     }
 
@@ -96,6 +103,7 @@ impl Compiled {
         if shape::duplicates(&self.node, old).is_empty() {
             errors.extend(shape::duplicates(&self.node, object));
         }
+        errors.extend(rules::hold(&self.node, object, Some(old), &errors));
         errors
     }
 }

@@ -1,6 +1,6 @@
 //! A schema as a tree: the structure apart from the validation of values.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use coracle_api_meta::Value;
 use regex::Regex;
@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub map_type: String,
     /// `x-kubernetes-validations`, as written.
     pub rules: Vec<Value>,
+    /// The same, compiled.
+    pub compiled: Option<Arc<super::rules::Rules>>,
     pub checks: Option<Box<Checks>>,
 }
 
@@ -93,6 +95,7 @@ impl Node {
             list_map_keys: strings(&schema["x-kubernetes-list-map-keys"]),
             map_type: text("x-kubernetes-map-type"),
             rules: schema["x-kubernetes-validations"].as_array().cloned().unwrap_or_default(),
+            compiled: None,
             checks: Checks::read(schema).map(Box::new),
         }
     }

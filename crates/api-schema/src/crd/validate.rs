@@ -249,7 +249,7 @@ fn too_many(max: usize) -> String {
 }
 
 /// The old item with the same keys, in lists that have keys.
-fn counterpart<'a>(node: &Node, item: &Value, old: &'a [Value]) -> Option<&'a Value> {
+pub(super) fn counterpart<'a>(node: &Node, item: &Value, old: &'a [Value]) -> Option<&'a Value> {
     if node.list_type != "map" {
         return None;
     }
