@@ -5,6 +5,7 @@
 //! compiled into the same model. This crate never knows which kinds exist.
 
 mod builtin;
+pub mod cel;
 pub mod crd;
 pub mod decode;
 pub mod model;

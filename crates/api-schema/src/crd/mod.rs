@@ -12,6 +12,8 @@ mod shape;
 mod structural;
 mod validate;
 
+use std::sync::Arc;
+
 use coracle_api_meta::{FieldError, FieldPath, Value};
 
 use crate::{
@@ -25,7 +27,7 @@ use node::Node;
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// Types for patching and applying; `root` is the object.
-    pub schemas: Schemas,
+    pub schemas: Arc<Schemas>,
     pub root: TypeId,
     node: Node,
 }
@@ -61,7 +63,7 @@ pub fn schemaless() -> Compiled {
 impl Compiled {
     fn of(node: Node) -> Self {
         let (schemas, root) = model::build(&node);
-        Self { schemas, root, node }
+        Self { schemas: Arc::new(schemas), root, node }
     }
 
     /// Brings a decoded object into shape: metadata as Go leaves it, unknown fields dropped, nulls and defaults. Gives the
