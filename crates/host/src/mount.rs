@@ -283,8 +283,12 @@ pub fn mounts() -> Result<Vec<MountInfo>> {
     Ok(text.lines().filter_map(parse_mountinfo).collect())
 }
 
+/// Whether something is mounted at `path`; nothing is where there is no such path.
 pub fn is_mountpoint(path: &Path) -> Result<bool> {
-    let path = path.canonicalize().context(|| format!("resolve {}", path.display()))?;
+    let path = match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.context(|| format!("resolve {}", path.display()))?,
+    };
     Ok(mounts()?.iter().any(|info| info.target == path))
 }
 
@@ -359,6 +363,7 @@ mod tests {
         assert_eq!(umount_below(dir.path()).unwrap(), vec![]);
         assert!(!is_mountpoint(&target).unwrap());
         umount(&target).unwrap();
+        assert!(!is_mountpoint(&target.join("missing")).unwrap());
     }
 
     #[test]

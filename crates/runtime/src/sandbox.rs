@@ -186,6 +186,10 @@ impl Runtime {
         if sandbox.record.phase == Phase::NotReady {
             return Ok(());
         }
+        // From here on the end of its shim is no surprise.
+        if let Some(sandbox) = self.state().sandboxes.get_mut(id) {
+            sandbox.shim = None;
+        }
         self.end_sandbox(&sandbox.record, sandbox.shim.as_deref()).await?;
         let mut record = sandbox.record.clone();
         record.phase = Phase::NotReady;
