@@ -1,72 +1,79 @@
-//! Built-in admission, in upstream's order. Each plugin is a file; all see an [`Attempt`].
+//! Admission: the decisions of `api-access` over what the store holds, the plugins that need more than values, and quota.
 //! Source: `pkg/kubeapiserver/options/plugins.go`.
 
 mod certificates;
-mod limit_ranger;
-mod namespace_lifecycle;
-mod node_restriction;
 mod owner_references;
-mod pods;
-mod priority;
+pub(crate) mod quota;
 mod rbac;
-mod service_account;
-mod storage;
 
-use coracle_api_meta::object::ObjectExt;
-use coracle_api_meta::{Status, Value};
-use coracle_store::Key;
+use coracle_api_access::Attributes;
+use coracle_api_access::admission::{self as decide, Lookup, Request};
+use coracle_api_meta::{Gvr, Status, Value};
 
 use crate::http::Ctx;
-use crate::registry::admit::{Attempt, Operation};
+use crate::registry::admit::Attempt;
 use crate::registry::resources::item_name;
+use crate::registry::storage;
+use crate::time;
 
 /// Objects that the server itself writes skip the plugins that exist to stop clients.
 fn is_internal(attempt: &Attempt<'_>) -> bool {
     attempt.ctx.user.username == "system:apiserver"
 }
 
+/// What plugins see of the cluster.
+struct View<'a>(&'a Ctx);
+
+impl Lookup for View<'_> {
+    fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let row = self.0.server.resources().any_version(group, resource)?;
+        let entry = self.0.server.store.local_get(&storage::key(&row, &item_name(namespace, name)))?;
+        storage::object(&row, &entry).ok()
+    }
+
+    fn all(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
+        let Some(row) = self.0.server.resources().any_version(group, resource) else { return Vec::new() };
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let entries = self.0.server.store.local_range(&row.collection, &prefix);
+        entries.iter().filter_map(|entry| storage::object(&row, entry).ok()).collect()
+    }
+
+    fn allows(&self, attributes: &Attributes<'_>) -> bool {
+        self.0.server.authorizer.allows(&*self.0.server.store, attributes).is_some()
+    }
+
+    fn suffix(&self) -> String {
+        time::random_suffix(5)
+    }
+}
+
+/// The write as the decisions see it.
+fn with_request<T>(attempt: &Attempt<'_>, run: impl FnOnce(&Request<'_>) -> T) -> T {
+    let gvr: Gvr = attempt.target.resource.gvr();
+    run(&Request {
+        user: &attempt.ctx.user,
+        operation: attempt.operation,
+        gvr: &gvr,
+        kind: &attempt.target.resource.kind,
+        subresource: attempt.subresource,
+        namespace: &attempt.target.namespace,
+        name: attempt.name,
+        old: attempt.old,
+    })
+}
+
 pub(crate) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
-    namespace_lifecycle::check(attempt)?;
-    limit_ranger::mutate(attempt, object)?;
-    service_account::mutate(attempt, object)?;
-    pods::mutate(attempt, object)?;
-    priority::mutate(attempt, object)?;
-    storage::mutate(attempt, object)?;
-    certificates::mutate(attempt, object)?;
-    Ok(())
+    with_request(attempt, |request| decide::mutate(request, object, &View(attempt.ctx)))?;
+    certificates::mutate(attempt, object)
 }
 
 pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
-    namespace_lifecycle::protect(attempt)?;
     if is_internal(attempt) {
         return Ok(());
     }
-    node_restriction::validate(attempt, object)?;
-    limit_ranger::validate(attempt, object)?;
-    service_account::validate(attempt, object)?;
-    priority::validate(attempt, object)?;
+    let notes = with_request(attempt, |request| decide::validate(request, object, &View(attempt.ctx)))?;
+    notes.warnings.into_iter().for_each(|warning| attempt.ctx.warn(warning));
     rbac::validate(attempt, object)?;
     owner_references::validate(attempt, object)?;
-    certificates::validate(attempt, object)?;
-    Ok(())
-}
-
-/// An object of the store, in its stored form.
-fn find(ctx: &Ctx, collection: &str, namespace: &str, name: &str) -> Option<Value> {
-    let entry = ctx.server.store.local_get(&Key::new(collection, item_name(namespace, name)))?;
-    serde_json::from_slice(&entry.value).ok()
-}
-
-fn all(ctx: &Ctx, collection: &str, namespace: &str) -> Vec<Value> {
-    let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-    let entries = ctx.server.store.local_range(collection, &prefix);
-    entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect()
-}
-
-fn is_new_pod(attempt: &Attempt<'_>) -> bool {
-    attempt.operation == Operation::Create && attempt.is("", "pods")
-}
-
-fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
-    object.annotations().and_then(|all| all.get(key)).and_then(Value::as_str).unwrap_or_default()
+    certificates::validate(attempt, object)
 }

@@ -30,15 +30,11 @@ pub(crate) async fn run(server: &Arc<Server>) -> Result<(), StartError> {
             .await
             .map_err(failed)?;
     }
-    for object in policy::objects() {
-        policy::ensure(&ctx, object).await.map_err(failed)?;
-    }
-    for object in fixed(server) {
-        ensure(&ctx, object).await.map_err(failed)?;
-    }
-    for object in flow::objects() {
-        ensure(&ctx, object).await.map_err(failed)?;
-    }
+    // All at once: the store commits them together.
+    let roles = policy::objects().into_iter().map(|object| policy::ensure(&ctx, object));
+    futures::future::try_join_all(roles).await.map_err(failed)?;
+    let others = fixed(server).into_iter().chain(flow::objects()).map(|object| ensure(&ctx, object));
+    futures::future::try_join_all(others).await.map_err(failed)?;
     service::ensure(&ctx).await.map_err(failed)?;
     Ok(())
 }

@@ -5,13 +5,7 @@ use coracle_api_meta::{Status, Value};
 use super::Target;
 use crate::http::Ctx;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-    Delete,
-    Connect,
-}
+pub(crate) use coracle_api_access::admission::Operation;
 
 /// One write on its way through admission.
 pub(crate) struct Attempt<'a> {

@@ -11,6 +11,7 @@ use super::options::WriteOptions;
 use super::resources::item_name_of;
 use super::storage::Committed;
 use super::{Target, admit, forms, objects, storage};
+use crate::admission::quota;
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply};
 use crate::subresources::{allocate, crd};
@@ -18,6 +19,8 @@ use crate::time;
 
 /// Names that are tried for `generateName`. Source: `maxNameGenerationCreateAttempts`.
 const GENERATED_NAMES_MAX: usize = 8;
+/// Quotas that changed meanwhile are read again this often.
+const QUOTA_ATTEMPTS_MAX: usize = 16;
 const GENERATE_NAME_BYTES_MAX: usize = 58;
 const GENERATED_SUFFIX_BYTES: usize = 5;
 
@@ -122,7 +125,6 @@ async fn create_once(
     track: bool,
 ) -> Result<Bytes, Status> {
     let resource = &target.resource;
-    let gvr = resource.gvr();
     let name = object.name().to_owned();
     let attempt = Attempt {
         ctx,
@@ -155,21 +157,39 @@ async fn create_once(
     for warning in objects::warnings(resource, &object, None) {
         ctx.warn(warning);
     }
+    store(&attempt, object, allocated, options).await
+}
+
+/// Writes the finished object, and what it uses of quotas.
+async fn store(
+    attempt: &Attempt<'_>,
+    object: Value,
+    allocated: allocate::Allocated,
+    options: &WriteOptions,
+) -> Result<Bytes, Status> {
+    let (server, resource) = (&attempt.ctx.server, &attempt.target.resource);
+    let exists = || Status::already_exists(&resource.gvr(), attempt.name);
     let item = item_name_of(&object);
-    if options.dry_run {
-        if storage::load(&ctx.server, resource, &item).await?.is_some() {
-            return Err(Status::already_exists(&gvr, &name));
+    for _ in 0..QUOTA_ATTEMPTS_MAX {
+        let charge = quota::charge(attempt, &object).await?;
+        if options.dry_run {
+            if storage::load(server, resource, &item).await?.is_some() {
+                return Err(exists());
+            }
+            return Ok(storage::dry(object, None));
         }
-        return Ok(storage::dry(object, None));
-    }
-    let mut writes = vec![storage::put(&ctx.server, resource, &item, &object)];
-    writes.extend(allocated.writes(&ctx.server));
-    match storage::commit(&ctx.server, resource, &item, Condition::Absent, writes).await? {
-        Committed::Done(Some(entry), _) => {
-            allocated.keep();
-            storage::served_bytes(resource, &entry)
+        let mut writes = vec![storage::put(server, resource, &item, &object)];
+        writes.extend(allocated.writes(server));
+        writes.extend(charge.writes);
+        match storage::commit(server, resource, &item, Condition::Absent, writes, charge.expect).await? {
+            Committed::Done(Some(entry), _) => {
+                allocated.keep();
+                return storage::served_bytes(resource, &entry);
+            }
+            Committed::Done(None, _) => return Err(Status::internal("the store kept no entry")),
+            Committed::Refused(_) => return Err(exists()),
+            Committed::Elsewhere => {}
         }
-        Committed::Done(None, _) => Err(Status::internal("the store kept no entry")),
-        Committed::Refused(_) => Err(Status::already_exists(&gvr, &name)),
     }
+    Err(Status::conflict(&resource.gvr(), attempt.name, "the quotas of the namespace change too fast"))
 }

@@ -165,13 +165,14 @@ async fn delete_once(
             return Ok(Tried::Done(Deleted::Marked(storage::dry(object, Some(entry.modified)))));
         }
         let writes = vec![storage::put(&ctx.server, resource, item, &object)];
-        return match storage::commit(&ctx.server, resource, item, condition, writes).await? {
+        return match storage::commit(&ctx.server, resource, item, condition, writes, Vec::new()).await? {
             Committed::Done(Some(entry), _) => {
                 crd::clean_up(&ctx.server, resource);
                 Ok(Tried::Done(Deleted::Marked(storage::served_bytes(resource, &entry)?)))
             }
             Committed::Done(None, _) => Err(Status::internal("the store kept no entry")),
             Committed::Refused(next) => Ok(Tried::Again(next)),
+            Committed::Elsewhere => Err(Status::internal("a deletion expects nothing else")),
         };
     }
     if options.dry_run {
@@ -179,12 +180,13 @@ async fn delete_once(
     }
     let mut writes = vec![Write::Delete { key: storage::key(resource, item) }];
     writes.extend(allocate::on_delete(&ctx.server, resource, &old));
-    match storage::commit(&ctx.server, resource, item, condition, writes).await? {
+    match storage::commit(&ctx.server, resource, item, condition, writes, Vec::new()).await? {
         Committed::Done(_, revision) => {
             let bytes = storage::served_form(resource, &entry.value_at(revision))?;
             Ok(Tried::Done(Deleted::Gone(bytes)))
         }
         Committed::Refused(next) => Ok(Tried::Again(next)),
+        Committed::Elsewhere => Err(Status::internal("a deletion expects nothing else")),
     }
 }
 

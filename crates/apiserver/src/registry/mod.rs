@@ -83,6 +83,9 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Rep
         return subresources::handle(ctx, &target, request).await;
     }
     let verb = info.verb.as_str();
+    if let Some(warning) = target.resource.custom.as_ref().and_then(|custom| custom.deprecated.as_ref()) {
+        ctx.warn(warning.as_str());
+    }
     if !target.resource.has_verb(verb) {
         return Err(Status::method_not_allowed(&target.resource.gvr(), verb));
     }

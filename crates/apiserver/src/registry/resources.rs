@@ -24,13 +24,11 @@ pub(crate) struct Subresource {
 /// What is particular about a version of a custom resource.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Custom {
-    pub crd_name: String,
     /// `{}` where the version has none.
     pub schema: Value,
     pub columns: Vec<Value>,
     pub scale: Option<Value>,
     pub selectable: Vec<String>,
-    pub preserve_unknown: bool,
     pub has_status: bool,
     pub deprecated: Option<String>,
     pub compiled: super::objects::CustomSchema,
@@ -135,6 +133,11 @@ impl Resources {
         let serves =
             |row: &&Arc<Resource>| row.kind == gvk.kind && row.group == gvk.group && row.version == gvk.version;
         self.rows.iter().find(serves).cloned()
+    }
+
+    /// Any version of a group's resource.
+    pub(crate) fn any_version(&self, group: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.rows.iter().find(|row| row.group == group && row.plural == plural).cloned()
     }
 
     pub(crate) fn all(&self) -> &[Arc<Resource>] {

@@ -20,6 +20,8 @@ pub(crate) enum Committed {
     Done(Option<Arc<Entry>>, Revision),
     /// Somebody was faster.
     Refused(Option<Arc<Entry>>),
+    /// Something that goes with the object changed; the same write may be tried again.
+    Elsewhere,
 }
 
 pub(crate) fn failed(error: &StoreError) -> Status {
@@ -115,12 +117,15 @@ pub(crate) async fn commit(
     item: &str,
     condition: Condition,
     writes: Vec<Write>,
+    more: Vec<Expectation>,
 ) -> Result<Committed, Status> {
-    let expect = vec![Expectation { key: key(resource, item), condition }];
+    let mut expect = vec![Expectation { key: key(resource, item), condition }];
+    expect.extend(more);
     let transaction = Transaction { expect, writes, durability: durability(resource) };
     match server.store.commit(transaction).await.map_err(|error| failed(&error))? {
         Outcome::Committed { revision, entries } => Ok(Committed::Done(entries.into_iter().next().flatten(), revision)),
-        Outcome::Refused { current, .. } => Ok(Committed::Refused(current)),
+        Outcome::Refused { index: 0, current } => Ok(Committed::Refused(current)),
+        Outcome::Refused { .. } => Ok(Committed::Elsewhere),
     }
 }
 

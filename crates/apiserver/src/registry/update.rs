@@ -12,6 +12,7 @@ use super::options::WriteOptions;
 use super::resources::item_name;
 use super::storage::Committed;
 use super::{Target, admit, create, forms, objects, storage};
+use crate::admission::quota;
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply};
 use crate::subresources::{allocate, crd};
@@ -154,6 +155,7 @@ async fn apply_once(
     if options.dry_run {
         return Ok(Tried::Done(storage::dry(new, Some(entry.modified))));
     }
+    let charge = quota::charge(&attempt, &new).await?;
     let gone = is_finished(resource, &new);
     let mut writes = if gone {
         vec![Write::Delete { key: storage::key(resource, item) }]
@@ -161,10 +163,12 @@ async fn apply_once(
         vec![storage::put(&ctx.server, resource, item, &new)]
     };
     writes.extend(allocated.writes(&ctx.server));
+    writes.extend(charge.writes);
     if gone {
         writes.extend(allocate::on_delete(&ctx.server, resource, &new));
     }
-    match storage::commit(&ctx.server, resource, item, Condition::Modified(entry.modified), writes).await? {
+    let condition = Condition::Modified(entry.modified);
+    match storage::commit(&ctx.server, resource, item, condition, writes, charge.expect).await? {
         Committed::Done(Some(entry), _) => {
             allocated.keep();
             Ok(Tried::Done(storage::served_bytes(resource, &entry)?))
@@ -172,6 +176,7 @@ async fn apply_once(
         Committed::Done(None, revision) => Ok(Tried::Done(storage::dry(new, Some(revision)))),
         Committed::Refused(_) if conditional => Err(Status::stale(&resource.gvr(), &target.name)),
         Committed::Refused(next) => Ok(Tried::Again(next)),
+        Committed::Elsewhere => Ok(Tried::Again(storage::load(&ctx.server, resource, item).await?)),
     }
 }
 

@@ -93,7 +93,6 @@ fn custom(definition: &Value, version: &Value) -> Custom {
         None => schema::schemaless(),
     };
     Custom {
-        crd_name: definition.name().to_owned(),
         schema: version.at(&["schema", "openAPIV3Schema"]).cloned().unwrap_or_default(),
         columns: list("additionalPrinterColumns"),
         scale: version.at(&["subresources", "scale"]).cloned(),
@@ -101,7 +100,6 @@ fn custom(definition: &Value, version: &Value) -> Custom {
             .iter()
             .map(|field| field.str_at(&["jsonPath"]).trim_start_matches('.').to_owned())
             .collect(),
-        preserve_unknown: definition.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true)),
         has_status: version.at(&["subresources", "status"]).is_some(),
         deprecated: deprecated.then(|| if warning.is_empty() { default } else { warning }),
         compiled: Some(Arc::new(compiled)),
