@@ -434,7 +434,7 @@ fn invalid_patch(patch: &Value, why: &str) -> Status {
 fn with_manager<T>(resource: &Resource, subresource: &str, with: impl FnOnce(&merge::FieldManager<'_>) -> T) -> T {
     let gvk = resource.gvk();
     let (schemas, ty) = match compiled(resource) {
-        Some(compiled) => (&compiled.schemas, Some(compiled.root)),
+        Some(compiled) => (compiled.schemas.as_ref(), Some(compiled.root)),
         None => (builtin(), type_of(&gvk)),
     };
     let reset: &[&str] = if has_plain_status(resource) { &[] } else { rules(resource).reset_fields(subresource) };
