@@ -135,6 +135,12 @@ pub fn reset_signals() {
     }
 }
 
+/// Lets this process, and the programs it runs, have transparent huge pages again.
+pub fn allow_huge_pages() {
+    // A kernel without huge pages has nothing to allow.
+    rustix::thread::disable_transparent_huge_pages(false).ok();
+}
+
 /// Ignores SIGPIPE, SIGHUP and SIGINT: for a process that must not end with whoever talks to it.
 pub fn ignore_session_signals() {
     for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {

@@ -22,6 +22,8 @@ type Failure = String;
 /// Becomes the first process of a container.
 pub(crate) fn container(spec: &ContainerSpec, streams: Streams, socket: OwnedFd) -> ! {
     process::reset_signals();
+    // The shim does without, and the setting is inherited.
+    process::allow_huge_pages();
     let result = start_container(spec, streams, &socket);
     fail(&socket, result)
 }
@@ -35,6 +37,8 @@ pub(crate) fn command(
     socket: OwnedFd,
 ) -> ! {
     process::reset_signals();
+    // The shim does without, and the setting is inherited.
+    process::allow_huge_pages();
     let result = start_command(spec, process, namespaces, streams, &socket);
     fail(&socket, result)
 }
