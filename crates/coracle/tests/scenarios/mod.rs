@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod clients;
 mod config;
 mod pods;
 pub mod reset;
@@ -52,6 +53,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("services", workloads::services_by_every_way),
     ("garbage", workloads::owners_take_their_objects_along),
     ("exec", access::exec_logs_copy_and_forward),
+    ("python", clients::python),
     ("bad_manifests", bad_input::manifests),
     ("bad_images", bad_input::images),
 ];
