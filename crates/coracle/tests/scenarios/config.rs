@@ -122,8 +122,14 @@ spec:
             == "yes")
             .then_some(())
     });
-    let reached =
-        kubectl.ok(&["exec", "caller", "--", "sh", "-c", "nc -z -w 5 kubernetes.default.svc 443 && echo open"]);
+    let reached = kubectl.ok(&[
+        "exec",
+        "caller",
+        "--",
+        "sh",
+        "-c",
+        "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo open",
+    ]);
     assert_eq!(reached.trim(), "open");
 }
 

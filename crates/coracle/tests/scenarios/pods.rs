@@ -30,7 +30,7 @@ spec:
     });
     let described = wait_for("BackOff", SOON, || {
         let text = kubectl.ok(&["describe", "pod", "two"]);
-        text.contains("BackOff").then_some(text)
+        (text.contains("Back-off restarting") && text.contains("CrashLoopBackOff")).then_some(text)
     });
     for part in [
         "QoS Class:                   BestEffort",

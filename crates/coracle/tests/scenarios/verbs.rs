@@ -42,31 +42,29 @@ pub fn reading(_: &World, kubectl: &Kubectl) {
     assert!(kubectl.ok(&["get", "cm", "-A"]).starts_with("NAMESPACE "));
     assert!(kubectl.ok(&["describe", "cm", "a"]).contains("value"));
     let mut watch = kubectl.command(&["get", "cm", "-w", "-o", "name", "--watch-only"]);
-    let output = kubectl_watch(&mut watch, || {
-        let _ = kubectl.ok(&["create", "configmap", "c"]);
+    let output = first_line(&mut watch, |round| {
+        let _ = kubectl.ok(&["create", "configmap", &format!("c-{round}")]);
     });
-    assert!(output.contains("configmap/c"), "{output}");
+    assert!(output.starts_with("configmap/c-"), "{output}");
 }
 
-/// What a watch prints while something happens.
-fn kubectl_watch(watch: &mut std::process::Command, act: impl FnOnce()) -> String {
+/// The first line that a watch prints while something happens again and again.
+fn first_line(watch: &mut std::process::Command, mut act: impl FnMut(usize)) -> String {
     use std::io::{BufRead as _, BufReader};
     let mut child = watch.stdout(std::process::Stdio::piped()).spawn().expect("kubectl is installed");
     let stdout = child.stdout.take().expect("piped");
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
+        // Nobody waits for a second line.
+        let _ = BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line));
     });
-    // The watch must be there before the change; a second change would do as well.
-    act();
-    let line = receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_default();
+    let line = (0..20).find_map(|round| {
+        act(round);
+        receiver.recv_timeout(Duration::from_secs(1)).ok()
+    });
     let _ = child.kill();
     let _ = child.wait();
-    line
+    line.unwrap_or_default()
 }
 
 pub fn writing(_: &World, kubectl: &Kubectl) {
@@ -89,7 +87,8 @@ pub fn writing(_: &World, kubectl: &Kubectl) {
     assert_ne!(before, kubectl.value("cm/it", ".metadata.resourceVersion"));
     let _ = kubectl.ok(&["label", "cm", "it", "a=b", "--dry-run=server"]);
     assert_eq!(kubectl.value("cm/it", ".metadata.labels"), "");
-    assert!(kubectl.fails(&["create", "configmap", "it"]).contains("(AlreadyExists)"));
+    let again = kubectl.fails(&["create", "configmap", "it"]);
+    assert!(again.contains(r#"configmaps "it" already exists"#), "{again}");
     let _ = kubectl.ok(&["delete", "cm", "it"]);
     assert!(kubectl.fails(&["get", "cm", "it"]).contains(r#"Error from server (NotFound): configmaps "it" not found"#));
 }
