@@ -15,6 +15,8 @@ use crate::http::{Ctx, Reply, reply};
 use crate::registry::resources::{Resource, Resources};
 
 const SWAGGER_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What the answer is called: media types hold no `@` (RFC 6838 section 4.2), and clients check.
+const SWAGGER_PROTOBUF_REPLY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const IMMUTABLE: &str = "public, immutable";
 
 /// Documents by their hash. The swagger document is kept with the resources it was made from.
@@ -112,7 +114,7 @@ fn v2(ctx: &Ctx, resources: &Arc<Resources>) -> Reply {
         return unchanged(&swagger.tag);
     }
     let mut reply = if accept_text(&ctx.headers).contains(SWAGGER_PROTOBUF) {
-        reply::compress(&ctx.headers, SWAGGER_PROTOBUF, swagger.protobuf.to_vec())
+        reply::compress(&ctx.headers, SWAGGER_PROTOBUF_REPLY, swagger.protobuf.to_vec())
     } else {
         reply::compress(&ctx.headers, JSON, swagger.json.to_vec())
     };

@@ -25,7 +25,7 @@ spec:
   containers:
   - name: main
     image: {image}
-    command: [sh, -c, 'env | sort; echo args: \"$@\"; cat /config/file.txt /secret/password /info/labels; sleep 3600', x]
+    command: [sh, -c, 'env | sort; echo args: \"$@\"; cat /config/file.txt /secret/password /info/labels; echo; sleep 3600', x]
     args: ['$(COLOR)', '$(MISSING)', '$$(COLOR)']
     env:
     - {{name: COLOR, valueFrom: {{configMapKeyRef: {{name: settings, key: color}}}}}}

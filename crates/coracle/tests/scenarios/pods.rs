@@ -46,8 +46,8 @@ spec:
         "Successfully assigned port-taken/two to node-1",
         "Pulling image",
         "Successfully pulled image",
-        "Created container",
-        "Started container",
+        "Container created",
+        "Container started",
         "Back-off restarting failed container second in pod two_port-taken(",
         "node.kubernetes.io/not-ready:NoExecute op=Exists for 300s",
     ] {

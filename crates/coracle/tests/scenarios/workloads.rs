@@ -80,7 +80,7 @@ spec: {type: ExternalName, externalName: web.services.svc.cluster.local}
     kubectl.wait("deployment/web", ".status.readyReplicas", "2", SOON);
     kubectl.wait("pod/client", ".status.phase", "Running", SOON);
     // The image's programs are static and look names up with nslookup only.
-    const FETCH: &str = "fetch() { a=$(nslookup $1 | sed -n '/^Name/,$s/^Address: //p' | head -1); wget -q -T 3 -O - http://$a$2/ 2>&1; }; ";
+    const FETCH: &str = "fetch() { a=$(nslookup $1 | sed -n '/^Name/,$s/^Address: //p' | head -1); printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 $a ${2:-80} 2>&1 | tail -1; }; ";
     let inside = |command: &str| {
         let command = &format!("{FETCH}{command}");
         let output = kubectl.command(&["exec", "client", "--", "sh", "-c", command]).output().expect("kubectl");
@@ -102,7 +102,10 @@ spec: {type: ExternalName, externalName: web.services.svc.cluster.local}
     assert!(inside("nslookup outside.services.svc.cluster.local").contains("web.services.svc.cluster.local"));
     let port = kubectl.value("service/web", ".spec.ports[0].nodePort");
     let gateway = inside("ip route | grep default | cut -d' ' -f3");
-    assert!(inside(&format!("wget -q -T 3 -O - http://{gateway}:{port}/")).starts_with("web-"));
+    assert!(
+        inside(&format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {gateway} {port} | tail -1"))
+            .starts_with("web-")
+    );
     let slices = kubectl.ok(&[
         "get",
         "endpointslices",
