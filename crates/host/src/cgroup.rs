@@ -212,6 +212,23 @@ impl Cgroup<'_> {
         left
     }
 
+    /// Names of the groups directly below.
+    #[must_use]
+    pub fn children(&self) -> Vec<String> {
+        let entries =
+            self.folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Removes the group if it has neither processes nor groups below it; otherwise it stays.
+    pub fn remove_if_unused(&self) {
+        for folder in self.folders() {
+            std::fs::remove_dir(folder).ok();
+        }
+    }
+
     /// The folder of a controller's files: on v1 of `controller`, on v2 the one folder.
     fn folder_of(&self, controller: &str) -> Option<PathBuf> {
         let mount = self.all.v1_mount(controller).or_else(|| {

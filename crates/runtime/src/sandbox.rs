@@ -248,9 +248,18 @@ impl Runtime {
     }
 
     fn remove_sandbox_files(&self, record: &SandboxRecord) -> Result<()> {
-        if let Ok(group) = self.cgroups.group(&record.config.linux.cgroup_parent) {
+        let parent = record.config.linux.cgroup_parent.trim_end_matches('/');
+        if let Ok(group) = self.cgroups.group(parent) {
+            // What a crash left of containers that nobody knows.
+            for name in group.children().iter().filter(|name| is_id(name)) {
+                if !self.state().containers.contains_key(name)
+                    && let Ok(child) = self.cgroups.group(&format!("{parent}/{name}"))
+                {
+                    drop(child.remove_empty());
+                }
+            }
             // Another sandbox of the same pod may still live in it, and then it stays.
-            drop(group.remove_empty());
+            group.remove_if_unused();
         }
         host_fs::remove_all(&self.folders.sandbox(&record.id)).map_err(internal)
     }
@@ -280,6 +289,11 @@ impl Runtime {
             namespaces: record.config.linux.security_context.namespaces.clone(),
         }
     }
+}
+
+/// Whether a name is one that [`new_id`] gives.
+fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Namespace names are seen by tools such as `ip netns`; the prefix says whose they are.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use coracle_cri::{Mount, NamespaceMode, RuntimeService, SecurityProfile};
+use coracle_cri::{Mount, MountPropagation, NamespaceMode, RuntimeService, SecurityProfile};
 use support::Bench;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,4 +176,56 @@ async fn system_calls_are_filtered() {
 
 fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mounts_travel_as_asked() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("travel").await;
+    let shared = bench.dir.path().join("shared");
+    std::fs::create_dir_all(shared.join("in")).unwrap();
+    std::fs::create_dir_all(shared.join("out")).unwrap();
+    let mount = |propagation| Mount {
+        container_path: "/shared".into(),
+        host_path: shared.to_str().unwrap().into(),
+        propagation,
+        ..Mount::default()
+    };
+    let mut config = bench.config("both", "mount -t tmpfs x /shared/out && touch /shared/out/seen; exec sleep 1000");
+    config.linux.security_context.privileged = true;
+    config.mounts.push(mount(MountPropagation::Bidirectional));
+    let error = bench.runtime.create_container(&pod.id, &config, &pod.config).await.unwrap_err().to_string();
+    assert!(error.contains("is not a shared mount"), "{error}");
+    coracle_host::mount::make_shared(&shared).unwrap();
+    let both = bench.start_of(&pod, &config).await;
+    bench.wait_for("the mount of the container", || shared.join("out/seen").exists()).await;
+    let mut config = bench.config("down", "until [ -e /shared/in/seen ]; do :; done; umount /shared/in; echo got");
+    config.linux.security_context.privileged = true;
+    config.mounts.push(mount(MountPropagation::HostToContainer));
+    let down = bench.start_of(&pod, &config).await;
+    let mut config = bench.config("apart", "sleep 0.2; ls /shared/in");
+    config.mounts.push(mount(MountPropagation::Private));
+    let apart = bench.start_of(&pod, &config).await;
+    coracle_host::mount::tmpfs(&shared.join("in"), 1 << 20, 0o755).unwrap();
+    std::fs::write(shared.join("in/seen"), "").unwrap();
+    bench.wait_exited(&down).await;
+    bench.wait_exited(&apart).await;
+    assert_eq!((bench.log(&pod, "down").as_str(), bench.log(&pod, "apart").as_str()), ("stdout F got\n", ""));
+    assert!(shared.join("in/seen").exists());
+    bench.runtime.remove_container(&both).await.unwrap();
+    coracle_host::mount::umount_below(&shared).unwrap();
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sandboxes_of_one_pod_do_not_disturb_each_other() {
+    let bench = Bench::new().await;
+    let (old, mut config) = (bench.pod("twice").await, bench.pod_config("twice"));
+    config.metadata.attempt = 1;
+    let new = bench.pod_of(config).await;
+    let id = bench.runtime.create_container(&new.id, &bench.config("main", "true"), &new.config).await.unwrap();
+    bench.runtime.remove_pod_sandbox(&old.id).await.unwrap();
+    bench.runtime.start_container(&id).await.unwrap();
+    assert_eq!(bench.wait_exited(&id).await.exit_code, 0);
+    bench.end().await;
 }

@@ -171,9 +171,10 @@ impl Shim {
         container.state.pid = pid;
         container.state.process_start = process::start_time(pid).unwrap_or(0);
         // Known on disk before the program runs: who comes after a crash of this process finds what to kill.
-        self.save(&container)?;
+        self.save(&container).ok();
         self.containers.insert(id.to_owned(), container);
-        self.await_launch(socket, pid, asked_by, LaunchKind::Container(id.to_owned()))
+        let followed = self.await_launch(socket, pid, asked_by, LaunchKind::Container(id.to_owned()));
+        followed.inspect_err(|_| drop(process::kill(pid, libc::SIGKILL)))
     }
 
     fn streams(&mut self, spec: &ContainerSpec, container: &mut Container) -> Result<Streams> {
@@ -231,14 +232,18 @@ impl Shim {
         let target = self.containers.get(id).map_or(0, |container| container.state.pid);
         let spec = self.read_spec(id)?;
         let (arguments, tty) = process;
-        let process = ProcessSpec { arguments, tty, ..spec.process.clone() };
+        let mut process = ProcessSpec { arguments, tty, ..spec.process.clone() };
+        if tty && !process.environment.iter().any(|entry| entry.starts_with("TERM=")) {
+            process.environment.push("TERM=xterm".to_owned());
+        }
         let (socket, childs) = unix::pair()?;
         let namespaces = init::Namespaces::of(target)?;
         let cloned = self.clone_into(Some(target), &[])?;
         let Cloned::Parent(pid) = cloned else { init::command(&spec, &process, namespaces, streams, childs) };
         drop((streams, childs, namespaces));
         self.execs.insert(exec, Exec { pid });
-        self.await_launch(socket, pid, asked_by, LaunchKind::Exec)
+        let followed = self.await_launch(socket, pid, asked_by, LaunchKind::Exec);
+        followed.inspect_err(|_| drop(process::kill(pid, libc::SIGKILL)))
     }
 
     /// Hears a process that is being started; its socket closes when it has become the program.
