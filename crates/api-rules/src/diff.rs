@@ -17,11 +17,24 @@ pub fn diff(old: &Value, new: &Value) -> String {
     hunks(&edits(&old, &new))
 }
 
+/// The order of keys is no difference.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        Value::Object(fields) => {
+            let mut keys: Vec<&String> = fields.keys().collect();
+            keys.sort();
+            Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&fields[key]))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
 fn pretty(value: &Value) -> String {
     use serde_json::ser::{PrettyFormatter, Serializer};
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b" "));
-    if serde::Serialize::serialize(value, &mut serializer).is_err() {
+    if serde::Serialize::serialize(&sorted(value), &mut serializer).is_err() {
         return String::new();
     }
     String::from_utf8(bytes).unwrap_or_default()

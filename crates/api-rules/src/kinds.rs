@@ -6,7 +6,7 @@ use crate::at::{At, Errors};
 use crate::defaults::{apps, batch, core, other, pod};
 use crate::fields;
 use crate::meta::NameRule::{Any, Label, Label1035, PathSegment, Subdomain};
-use crate::strategy::{Generation, Rules, Status, StatusMeta};
+use crate::strategy::{Generation, Revalidates, Rules, Status, StatusMeta};
 use crate::{prepare, validate};
 
 fn nothing(_: &mut Value) {}
@@ -31,7 +31,7 @@ const BASE: Rules = Rules {
     update: nothing_changed,
     status_update: nothing_changed,
     validate: valid,
-    update_revalidates: true,
+    revalidates: Revalidates::First,
     validate_update: valid_change,
     validate_status: valid_change,
     warnings: no_warnings,
@@ -75,7 +75,7 @@ pub(crate) static KINDS: &[Rules] = &[
         create: prepare::pod::create,
         status_update: prepare::pod::status_update,
         validate: validate::pod::create,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::pod::update::update,
         validate_status: validate::pod::update::status,
         warnings: validate::pod::warnings::pod,
@@ -129,6 +129,7 @@ pub(crate) static KINDS: &[Rules] = &[
     Rules {
         kind: "ConfigMap",
         validate: validate::core::config_map,
+        revalidates: Revalidates::Last,
         validate_update: validate::core::config_map_update,
         ..BASE
     },
@@ -137,6 +138,7 @@ pub(crate) static KINDS: &[Rules] = &[
         default: core::secret,
         update: prepare::secret_update,
         validate: validate::core::secret,
+        revalidates: Revalidates::Last,
         validate_update: validate::core::secret_update,
         fields: fields::SECRET,
         ..BASE
@@ -157,7 +159,7 @@ pub(crate) static KINDS: &[Rules] = &[
         names: Subdomain,
         create_on_update: true,
         validate: validate::events::create,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::events::update,
         fields: fields::EVENT,
         ..BASE
@@ -167,7 +169,7 @@ pub(crate) static KINDS: &[Rules] = &[
         kind: "Event",
         create_on_update: true,
         validate: validate::events::create_v1,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::events::update_v1,
         fields: fields::EVENT_V1,
         ..BASE
@@ -249,6 +251,7 @@ pub(crate) static KINDS: &[Rules] = &[
         create: prepare::daemon_set_create,
         update: prepare::daemon_set_update,
         validate: validate::workloads::daemon_set,
+        revalidates: Revalidates::Last,
         validate_update: validate::workloads::selector_update,
         validate_status: validate::workloads::daemon_set_status,
         ..APPS
@@ -278,7 +281,7 @@ pub(crate) static KINDS: &[Rules] = &[
         generation: Generation::Of("spec"),
         create: prepare::job_create,
         validate: validate::batch::job,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::batch::job_update,
         validate_status: validate::batch::job_status,
         orphans_dependents: true,
@@ -398,6 +401,7 @@ pub(crate) static KINDS: &[Rules] = &[
         default: other::ingress_class,
         generation: Generation::Of("spec"),
         validate: validate::networking::ingress_class,
+        revalidates: Revalidates::Last,
         validate_update: validate::networking::ingress_class_update,
         ..NETWORKING
     },
@@ -510,7 +514,7 @@ pub(crate) static KINDS: &[Rules] = &[
         status: Status::Own,
         status_meta: StatusMeta::Kept,
         validate: validate::resource::claim,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_status: validate::resource::claim_status,
         validate_update: validate::storage::spec_immutable,
         ..RESOURCE
@@ -519,7 +523,7 @@ pub(crate) static KINDS: &[Rules] = &[
         kind: "ResourceClaimTemplate",
         default: other::resource_claim_template,
         validate: validate::resource::claim_template,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::storage::spec_immutable,
         ..RESOURCE
     },
@@ -528,7 +532,7 @@ pub(crate) static KINDS: &[Rules] = &[
         namespaced: Some(false),
         generation: Generation::Of("spec"),
         validate: validate::resource::slice,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::resource::slice_update,
         fields: fields::RESOURCE_SLICE,
         ..RESOURCE
@@ -545,7 +549,7 @@ pub(crate) static KINDS: &[Rules] = &[
         update: prepare::crd_update,
         unconditional_update: false,
         validate: validate::extensions::definition,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_status: validate::extensions::definition_status,
         validate_update: validate::extensions::definition_update,
         ..CLUSTER
@@ -584,7 +588,7 @@ pub(crate) static KINDS: &[Rules] = &[
         default: other::validating_webhooks,
         generation: Generation::Of("webhooks"),
         validate: validate::admission::webhooks,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::admission::webhooks_update,
         ..ADMISSION
     },
@@ -593,7 +597,7 @@ pub(crate) static KINDS: &[Rules] = &[
         default: other::mutating_webhooks,
         generation: Generation::Of("webhooks"),
         validate: validate::admission::webhooks,
-        update_revalidates: false,
+        revalidates: Revalidates::Not,
         validate_update: validate::admission::webhooks_update,
         ..ADMISSION
     },

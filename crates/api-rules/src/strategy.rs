@@ -86,6 +86,14 @@ pub(crate) enum StatusMeta {
     Kept,
 }
 
+/// When an update is checked like a new object: before what must not change, after it, or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revalidates {
+    First,
+    Last,
+    Not,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generation {
     /// The kind does not count; what the client sent on create stays.
@@ -120,7 +128,7 @@ pub(crate) struct Rules {
     pub status_update: fn(&mut Value, &Value),
     pub validate: fn(&At<'_>, &mut Errors),
     /// Upstream's update rules include those of creation for most kinds; where not, `validate_update` says all.
-    pub update_revalidates: bool,
+    pub revalidates: Revalidates,
     pub validate_update: fn(&At<'_>, &At<'_>, &mut Errors),
     pub validate_status: fn(&At<'_>, &At<'_>, &mut Errors),
     pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
@@ -241,10 +249,13 @@ impl Strategy for Rules {
         let mut errors = Errors::new();
         let (new, old) = (At::root(new), At::root(old));
         meta::check_update(&new.get(META), &old.get(META), &mut errors);
-        if self.update_revalidates {
+        if self.revalidates == Revalidates::First {
             (self.validate)(&new, &mut errors);
         }
         (self.validate_update)(&new, &old, &mut errors);
+        if self.revalidates == Revalidates::Last {
+            (self.validate)(&new, &mut errors);
+        }
         errors
     }
 

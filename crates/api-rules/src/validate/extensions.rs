@@ -283,7 +283,7 @@ fn status(definition: &At<'_>, errors: &mut Errors) {
     self::names(&definition.dig("status.acceptedNames"), errors);
     let stored = definition.dig("status.storedVersions");
     if stored.is_empty() {
-        return stored.invalid_as(errors, Value::Array(Vec::new()), "must have at least one stored version");
+        return stored.invalid_as(errors, Value::Null, "must have at least one stored version");
     }
     let versions = definition.dig("spec.versions").items();
     let names = stored.strings();

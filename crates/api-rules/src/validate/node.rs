@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use coracle_api_meta::{FieldError, names};
+use serde_json::json;
 
 use super::pod::requirements::resource_value;
 use super::pod::scheduling::EFFECTS;
@@ -45,7 +46,10 @@ pub(crate) fn check_taints(taints: &At<'_>, errors: &mut Errors) {
         }
         taint.get("effect").required_one_of(errors, EFFECTS);
         if !seen.insert((taint.text("effect"), taint.text("key"))) {
-            let mut error = FieldError::duplicate(&taint.path(), taint.value().clone());
+            // Upstream prints its internal type.
+            let shown = json!({"Key": taint.text("key"), "Value": taint.text("value"), "Effect": taint.text("effect"),
+                "TimeAdded": taint.get("timeAdded").value()});
+            let mut error = FieldError::duplicate(&taint.path(), shown);
             "taints must be unique by key and effect pair".clone_into(&mut error.detail);
             errors.push(error);
         }

@@ -1,12 +1,18 @@
 //! Pod disruption budgets.
 
+use serde_json::json;
+
 use super::workloads::{at_most_whole, count_or_percent};
 use crate::at::{At, Errors};
 
 pub fn disruption_budget(budget: &At<'_>, errors: &mut Errors) {
     let spec = budget.get("spec");
     if spec.has("minAvailable") && spec.has("maxUnavailable") {
-        spec.invalid(errors, "minAvailable and maxUnavailable cannot be both set");
+        let part = |field| spec.get(field).value();
+        // Upstream prints its internal type.
+        let shown = json!({"MinAvailable": part("minAvailable"), "Selector": part("selector"),
+            "MaxUnavailable": part("maxUnavailable"), "UnhealthyPodEvictionPolicy": part("unhealthyPodEvictionPolicy")});
+        spec.invalid_as(errors, shown, "minAvailable and maxUnavailable cannot be both set");
     }
     for bound in ["minAvailable", "maxUnavailable"].map(|field| spec.get(field)).iter().filter(|bound| bound.exists()) {
         count_or_percent(bound, errors);

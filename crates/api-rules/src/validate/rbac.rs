@@ -1,6 +1,7 @@
 //! Roles and bindings.
 
 use coracle_api_meta::names;
+use serde_json::json;
 
 use crate::at::{At, Errors};
 use crate::same::same;
@@ -91,6 +92,9 @@ fn subject(subject: &At<'_>, namespaced: bool, errors: &mut Errors) {
 
 pub fn binding_update(new: &At<'_>, old: &At<'_>, errors: &mut Errors) {
     if !same(new.get("roleRef").value(), old.get("roleRef").value()) {
-        new.get("roleRef").invalid(errors, "cannot change roleRef");
+        let role = new.get("roleRef");
+        // Upstream prints its internal type.
+        let shown = json!({"APIGroup": role.text("apiGroup"), "Kind": role.text("kind"), "Name": role.text("name")});
+        role.invalid_as(errors, shown, "cannot change roleRef");
     }
 }

@@ -207,6 +207,13 @@ pub fn selector_update(new: &At<'_>, old: &At<'_>, errors: &mut Errors) {
 
 // Stateful sets.
 
+fn stateful_rolling(rolling: &At<'_>) -> Value {
+    if !rolling.exists() {
+        return Value::Null;
+    }
+    json!({"Partition": rolling.number("partition"), "MaxUnavailable": rolling.get("maxUnavailable").value()})
+}
+
 pub fn stateful_set(object: &At<'_>, errors: &mut Errors) {
     let spec = object.get("spec");
     stateful_fields(&spec, true, errors);
@@ -228,7 +235,9 @@ fn stateful_fields(spec: &At<'_>, claims: bool, errors: &mut Errors) {
     let rolling = strategy.get("rollingUpdate");
     match strategy.text("type") {
         "" => strategy.required(errors, ""),
-        "OnDelete" if rolling.exists() => rolling.invalid(errors, "only allowed for updateStrategy 'RollingUpdate'"),
+        "OnDelete" if rolling.exists() => {
+            rolling.invalid_as(errors, stateful_rolling(&rolling), "only allowed for updateStrategy 'RollingUpdate'");
+        }
         "OnDelete" => {}
         "RollingUpdate" => {
             rolling.get("partition").non_negative(errors);
@@ -241,7 +250,10 @@ fn stateful_fields(spec: &At<'_>, claims: bool, errors: &mut Errors) {
                 at_most_whole(&unavailable, errors);
             }
         }
-        _ => strategy.invalid(errors, "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => {
+            let shown = json!({"Type": strategy.text("type"), "RollingUpdate": stateful_rolling(&rolling)});
+            strategy.invalid_as(errors, shown, "must be 'RollingUpdate' or 'OnDelete'");
+        }
     }
     let retention = spec.get("persistentVolumeClaimRetentionPolicy");
     if retention.exists() {
@@ -330,7 +342,7 @@ fn counts(status: &At<'_>, fields: &[&'static str], errors: &mut Errors) {
 fn at_most(status: &At<'_>, fields: &[&'static str], ready: &str, errors: &mut Errors) {
     let total = status.number("replicas");
     for field in fields.iter().map(|field| status.get(field)).filter(|field| field.int() > total) {
-        field.invalid(errors, "cannot be greater than status.replicas");
+        field.invalid_as(errors, field.int(), "cannot be greater than status.replicas");
     }
     if status.number("availableReplicas") > status.number("readyReplicas") {
         status.get("availableReplicas").invalid(errors, format!("cannot be greater than {ready}"));
