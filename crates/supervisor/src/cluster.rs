@@ -59,7 +59,7 @@ impl Cluster {
         let (failed, failure) = watch::channel(None);
         let scope = Scope { stop: stop.clone(), tasks: tasks.clone(), failed };
         let mut steps = Vec::new();
-        let network = if config.node { Some(crate::node::start_network(&config, &names).await?) } else { None };
+        let network = if config.node { Some(crate::node::start_network(&names).await?) } else { None };
         if network.is_some() {
             steps.push(step("network", format!("pods {}, services {}", names.pod_cidr, names.service_cidr)));
         }

@@ -62,7 +62,7 @@ pub(crate) fn proxy_config(node_name: &str, names: &Names) -> coracle_proxy::Con
 }
 
 /// Makes the bridge, whose address the API server and DNS listen on.
-pub(crate) async fn start_network(config: &Config, names: &Names) -> Result<Arc<Network>> {
+pub(crate) async fn start_network(names: &Names) -> Result<Arc<Network>> {
     let host = Arc::new(Kernel::new().context("open netlink")?);
     Network::start(network_config(names), host).await.context("set up the pod network")
 }
