@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::selection::Selection;
-use super::{Target, forms, storage};
+use super::{Target, forms, storage, stream};
 use crate::http::negotiate::{Accept, Encoding, Form, JSON};
 use crate::http::{Ctx, Reply, reply};
 
@@ -182,18 +182,17 @@ pub(crate) async fn list(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
     let selection = Selection::read(target, &ctx.query)?;
     let listed = page(ctx, target, &selection).await?;
     let resource = &target.resource;
+    if accept.form == Form::Whole && accept.encoding == Encoding::Json && !accept.pretty {
+        return Ok(stream::reply(ctx, Arc::clone(resource), header(target, &listed), listed.entries));
+    }
+    let items = || listed.entries.iter().map(|entry| storage::object(resource, entry)).collect::<Result<Vec<_>, _>>();
     let body = match accept.form {
         Form::Whole => whole(target, &listed)?,
-        form => {
-            let items =
-                listed.entries.iter().map(|entry| storage::object(resource, entry)).collect::<Result<Vec<_>, _>>()?;
-            let value = if form == Form::Table {
-                forms::table(resource, &items, list_meta(&listed), &accept, forms::Include::read(ctx)?, true)
-            } else {
-                partial_list(&items, &listed, &accept)
-            };
-            value.to_string().into_bytes()
+        Form::Table => {
+            let include = forms::Include::read(ctx)?;
+            forms::table(resource, &items()?, list_meta(&listed), &accept, include, true).to_string().into_bytes()
         }
+        Form::PartialMetadata => partial_list(&items()?, &listed, &accept).to_string().into_bytes(),
     };
     if accept.encoding == Encoding::Json && !accept.pretty {
         return Ok(reply::compress(&ctx.headers, JSON, body));
@@ -209,22 +208,23 @@ fn partial_list(items: &[Value], listed: &Listed, accept: &Accept) -> Value {
     })
 }
 
-fn whole(target: &Target, listed: &Listed) -> Result<Vec<u8>, Status> {
-    let resource = &target.resource;
-    let header = format!(
+/// Everything before the first item.
+fn header(target: &Target, listed: &Listed) -> String {
+    format!(
         "{{\"kind\":{:?},\"apiVersion\":{:?},\"metadata\":{},\"items\":[",
-        resource.list_kind,
-        resource.gvk().api_version(),
+        target.resource.list_kind,
+        target.resource.gvk().api_version(),
         list_meta(listed)
-    );
-    let size: usize = listed.entries.iter().map(|entry| entry.value.len() + 1).sum();
-    let mut body = Vec::with_capacity(header.len() + size + 2);
-    body.extend_from_slice(header.as_bytes());
+    )
+}
+
+fn whole(target: &Target, listed: &Listed) -> Result<Vec<u8>, Status> {
+    let mut body = header(target, listed).into_bytes();
     for (index, entry) in listed.entries.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(&storage::served_bytes(resource, entry)?);
+        body.extend_from_slice(&storage::served_bytes(&target.resource, entry)?);
     }
     body.extend_from_slice(b"]}");
     Ok(body)

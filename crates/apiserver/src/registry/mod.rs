@@ -15,6 +15,7 @@ pub(crate) mod read;
 pub(crate) mod resources;
 pub(crate) mod selection;
 pub(crate) mod storage;
+pub(crate) mod stream;
 pub(crate) mod update;
 pub(crate) mod watch;
 

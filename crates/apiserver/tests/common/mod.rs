@@ -1,4 +1,5 @@
 //! A server of a test's own: its authorities, store and address.
+#![allow(dead_code)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,12 +22,34 @@ pub struct Cluster {
     pub folder: tempfile::TempDir,
 }
 
-struct NoNodes;
+/// A kubelet that answers with the path it was asked, and echoes what comes after an upgrade.
+struct EchoNode;
 
 #[async_trait]
-impl NodeConnector for NoNodes {
-    async fn connect(&self, node: &NodeTarget) -> std::io::Result<Box<dyn ByteStream>> {
-        Err(std::io::Error::other(format!("no kubelet on {}", node.name)))
+impl NodeConnector for EchoNode {
+    async fn connect(&self, _node: &NodeTarget) -> std::io::Result<Box<dyn ByteStream>> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let service = hyper::service::service_fn(|mut request: http::Request<hyper::body::Incoming>| async move {
+            let path = request.uri().to_string();
+            let mut reply = http::Response::new(coracle_client::full_body(path));
+            if request.headers().contains_key("upgrade") {
+                *reply.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+                reply.headers_mut().insert("connection", "Upgrade".parse().expect("header"));
+                reply.headers_mut().insert("upgrade", "echo".parse().expect("header"));
+                let upgrade = hyper::upgrade::on(&mut request);
+                tokio::spawn(async move {
+                    let stream = hyper_util::rt::TokioIo::new(upgrade.await.expect("upgraded"));
+                    let (mut read, mut write) = tokio::io::split(stream);
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                });
+            }
+            Ok::<_, std::convert::Infallible>(reply)
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(hyper_util::rt::TokioIo::new(far), service)
+            .with_upgrades();
+        tokio::spawn(connection);
+        Ok(Box::new(near))
     }
 }
 
@@ -70,7 +93,7 @@ impl Cluster {
             anonymous: true,
             audit: None,
             event_ttl: Duration::from_secs(3600),
-            nodes: Arc::new(NoNodes),
+            nodes: Arc::new(EchoNode),
             pods: Arc::new(DirectDialer),
         };
         let server = Server::new(config, Arc::clone(&store)).await.expect("server");
