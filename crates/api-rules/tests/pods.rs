@@ -350,14 +350,14 @@ fn updates() {
         |pod| pod["spec"]["hostname"] = "x".into(),
         expect![[r#"
             spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
-            @@ -14,5 +14,6 @@
-              "securityContext": {},
-              "terminationGracePeriodSeconds": 30,
+            @@ -11,6 +11,7 @@
+              ],
+              "dnsPolicy": "ClusterFirst",
+              "enableServiceLinks": true,
+            + "hostname": "x",
+              "restartPolicy": "Always",
               "schedulerName": "default-scheduler",
-            - "enableServiceLinks": true
-            + "enableServiceLinks": true,
-            + "hostname": "x"
-             }
+              "securityContext": {},
 
         "#]],
     );
