@@ -163,11 +163,11 @@ async fn empty_dir(ctx: &Context, pod: &Pod, name: &str, source: &EmptyDirVolume
     let group = fs_group(pod);
     blocking(move || {
         let in_memory = medium == "Memory";
+        std::fs::create_dir_all(&path).context(|| format!("create {}", path.display()))?;
         let mounted = in_memory && coracle_host::mount::is_mountpoint(&path)?;
         if marker.exists() && (mounted || !in_memory) && path.is_dir() {
             return Ok(());
         }
-        std::fs::create_dir_all(&path).context(|| format!("create {}", path.display()))?;
         if in_memory && !mounted {
             coracle_host::mount::tmpfs(&path, u64::try_from(size).unwrap_or(0), 0o777)?;
         }
