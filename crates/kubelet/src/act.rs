@@ -142,8 +142,8 @@ impl Worker {
         container: &Container,
         image_volumes: &BTreeMap<String, String>,
     ) -> Result<bool, Interrupted> {
-        if let Some((_, message)) = &start.hold {
-            self.hold(container, message);
+        if let Some((until, message)) = &start.hold {
+            self.hold(container, *until, message);
             return Ok(true);
         }
         if let Some(ended) = start.ended {
@@ -177,15 +177,19 @@ impl Worker {
         names.filter_map(number).max().map_or(start.attempt, |last| last.saturating_add(1))
     }
 
-    fn hold(&mut self, container: &Container, message: &str) {
+    /// Told once for each delay.
+    fn hold(&mut self, container: &Container, until: Timestamp, message: &str) {
         let waiting = Waiting { reason: "CrashLoopBackOff".to_owned(), message: message.to_owned() };
+        self.waiting.insert(container.name.clone(), waiting);
+        if self.told_holds.insert(container.name.clone(), until) == Some(until) {
+            return;
+        }
         let event = format!(
             "Back-off restarting failed container {} in pod {}",
             container.name,
             coracle_plan_pods::pod_text(&self.pod)
         );
         self.ctx.warning(&self.pod, Some(container), "BackOff", &event);
-        self.waiting.insert(container.name.clone(), waiting);
     }
 
     /// Always `false`, for the caller to hand on.

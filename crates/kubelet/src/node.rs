@@ -4,4 +4,5 @@ mod lease;
 mod pods;
 mod register;
 pub(crate) mod start;
+mod static_pods;
 mod status;

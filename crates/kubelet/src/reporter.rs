@@ -34,9 +34,22 @@ impl Reporter {
         let sender = Sender {
             api: Api::namespaced(client, pod.namespace()),
             name: pod.name().to_owned(),
-            uid: pod.uid().to_owned(),
+            uid: Some(pod.uid().to_owned()),
             version: 0,
             known: serde_json::to_value(pod.status.clone().unwrap_or_default()).unwrap_or_default(),
+        };
+        Self { wanted, task: tokio::spawn(sender.run(receiver)) }
+    }
+
+    /// For a static pod: its mirror has a uid of its own, and comes and goes.
+    pub(crate) fn for_mirror(client: &Client, pod: &Pod) -> Self {
+        let (wanted, receiver) = watch::channel(Wanted::default());
+        let sender = Sender {
+            api: Api::namespaced(client, pod.namespace()),
+            name: pod.name().to_owned(),
+            uid: None,
+            version: 0,
+            known: Value::Null,
         };
         Self { wanted, task: tokio::spawn(sender.run(receiver)) }
     }
@@ -67,7 +80,7 @@ impl Reporter {
 struct Sender {
     api: Api<Pod>,
     name: String,
-    uid: String,
+    uid: Option<String>,
     /// As the API has it, and the resource version of the last write.
     known: Value,
     version: u64,
@@ -115,7 +128,10 @@ impl Sender {
         if let Some(status) = &wanted.status {
             let new = serde_json::to_value(status.as_ref()).unwrap_or_default();
             if let Some(patch) = status_patch(&self.known, &new) {
-                let body = serde_json::json!({"metadata": {"uid": self.uid}, "status": patch});
+                let mut body = serde_json::json!({"status": patch});
+                if let Some(uid) = &self.uid {
+                    body["metadata"] = serde_json::json!({"uid": uid});
+                }
                 let written =
                     self.api.patch_status(&self.name, &Patch::Strategic(body), &PatchParams::default()).await?;
                 self.version = written.resource_version().parse().unwrap_or(self.version);
@@ -123,7 +139,8 @@ impl Sender {
             }
         }
         if wanted.delete {
-            self.api.delete(&self.name, &DeleteParams::uid(&self.uid).grace(0)).await?;
+            let uid = self.uid.as_deref().unwrap_or_default();
+            self.api.delete(&self.name, &DeleteParams::uid(uid).grace(0)).await?;
         }
         Ok(())
     }

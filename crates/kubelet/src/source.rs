@@ -34,6 +34,8 @@ struct InboxState {
 #[derive(Debug, Default)]
 pub(crate) struct News {
     pub(crate) pod: Option<Arc<Pod>>,
+    /// What the API shows of a static pod.
+    pub(crate) mirror: Option<Arc<Pod>>,
     /// The object is gone from its source.
     pub(crate) gone: bool,
     /// Ids of the runtime's to ask about, found by others.

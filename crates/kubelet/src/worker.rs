@@ -65,6 +65,10 @@ pub(crate) struct Worker {
     volumes_stale: bool,
     volume_backoff: Backoff,
     last_words: BTreeMap<String, ContainerStatus>,
+    /// After a failure: nothing is tried before, unless something changes.
+    retry_at: Option<Timestamp>,
+    /// Ends of delays that have been told of, by container.
+    pub(crate) told_holds: BTreeMap<String, Timestamp>,
 }
 
 impl Worker {
@@ -92,6 +96,8 @@ impl Worker {
             volumes_stale: true,
             volume_backoff: Backoff::new(VOLUME_BACKOFF.0, VOLUME_BACKOFF.1),
             last_words: BTreeMap::new(),
+            retry_at: None,
+            told_holds: BTreeMap::new(),
             pod,
         }
     }
@@ -133,15 +139,21 @@ impl Worker {
     }
 
     fn absorb(&mut self) {
-        let News { pod, gone, sandboxes, containers, verdicts, evict, objects } = self.inbox.take();
+        let News { pod, mirror, gone, sandboxes, containers, verdicts, evict, objects } = self.inbox.take();
+        let mut meaningful = objects || !sandboxes.is_empty() || !containers.is_empty() || !verdicts.is_empty();
         if let Some(pod) = pod {
             if let Some(reporter) = &self.reporter {
                 reporter.seen(&pod);
             }
-            self.volumes_stale |= pod.metadata.labels != self.pod.metadata.labels
+            let changed = pod.metadata.labels != self.pod.metadata.labels
                 || pod.metadata.annotations != self.pod.metadata.annotations
                 || pod.spec != self.pod.spec;
+            self.volumes_stale |= changed;
+            meaningful |= changed;
             self.pod = pod;
+        }
+        if let (Some(mirror), Some(reporter)) = (mirror, &self.reporter) {
+            reporter.seen(&mirror);
         }
         self.gone |= gone;
         self.volumes_stale |= objects;
@@ -152,6 +164,9 @@ impl Worker {
         }
         if self.ended.is_none() {
             self.ended = evict;
+        }
+        if meaningful {
+            self.retry_at = None;
         }
     }
 
@@ -199,6 +214,11 @@ impl Worker {
         if let Err(wake) = self.ensure_volumes().await? {
             return Ok(Some(wake));
         }
+        if let Some(at) = self.retry_at.take_if(|at| *at > Timestamp::now()) {
+            self.retry_at = Some(at);
+            return Ok(earliest(Some(at), self.volumes.refresh));
+        }
+        self.retry_at = None;
         let mut retry = None;
         for _ in 0..PLANS_IN_A_ROW_MAX {
             let plan = self.with_view(|view| plan(view));
@@ -211,7 +231,8 @@ impl Worker {
             self.absorb();
             self.publish();
             if !well {
-                retry = Some(seconds_from_now(RETRY_SECONDS));
+                self.retry_at = Some(seconds_from_now(RETRY_SECONDS));
+                retry = self.retry_at;
                 break;
             }
             if plan.is_idle() {
@@ -315,7 +336,8 @@ impl Worker {
         let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
         let asked = self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30);
         // An object that is gone without a grace of its own was removed by force.
-        let forced = self.gone && !self.pod.is_deleting() && self.reporter.is_some();
+        let is_static = self.pod.annotation("kubernetes.io/config.source").is_some_and(|source| source != "api");
+        let forced = self.gone && !self.pod.is_deleting() && self.reporter.is_some() && !is_static;
         if forced { MINIMUM_GRACE_SECONDS } else { asked }
     }
 

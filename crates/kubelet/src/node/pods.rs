@@ -16,6 +16,8 @@ use crate::sandbox::{LABEL_CONTAINER_NAME, LABEL_POD_UID};
 use crate::source::Inbox;
 use crate::worker::Worker;
 
+use super::static_pods::{self, Mirrors, is_mirror};
+
 /// What the runtime has of one pod.
 #[derive(Debug, Default)]
 struct Found {
@@ -35,8 +37,32 @@ pub(super) async fn run(ctx: Ctx) {
         ListParams::default().fields(&format!("spec.nodeName={}", ctx.config.node_name)),
         stop.clone(),
     );
-    let mut source = Source { found: survey(&ctx).await, workers: JoinSet::new(), ctx };
-    if stop.run_until_cancelled(pods.wait_synced()).await.is_none() {
+    let (static_sender, mut static_pods) = tokio::sync::mpsc::channel(1);
+    let watching = ctx.config.static_pod_dir.clone().map(|dir| {
+        let watch = static_pods::watch(dir, ctx.config.node_name.clone(), static_sender);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watch))
+    });
+    let found = survey(&ctx).await;
+    let mirrors = Mirrors::start(&ctx, &stop);
+    let mut source = Source { found, workers: JoinSet::new(), files: BTreeMap::new(), mirrors, ctx };
+    // Static pods run without the API.
+    if watching.is_some() {
+        match stop.run_until_cancelled(static_pods.recv()).await {
+            Some(Some(list)) => source.set_files(list),
+            Some(None) => {}
+            None => return,
+        }
+    }
+    let synced = async {
+        loop {
+            tokio::select! {
+                () = pods.wait_synced() => return,
+                Some(list) = static_pods.recv() => source.set_files(list),
+                Some(event) = events.recv() => source.tell(&event).await,
+            }
+        }
+    };
+    if stop.run_until_cancelled(synced).await.is_none() {
         return;
     }
     let mut changes = pods.subscribe();
@@ -44,6 +70,7 @@ pub(super) async fn run(ctx: Ctx) {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            Some(list) = static_pods.recv() => source.set_files(list),
             batch = changes.next() => batch.into_iter().for_each(|change| source.handle(change)),
             event = events.recv() => match event {
                 Some(event) => source.tell(&event).await,
@@ -59,12 +86,36 @@ struct Source {
     ctx: Ctx,
     found: BTreeMap<String, Found>,
     workers: JoinSet<()>,
+    /// Static pods by uid.
+    files: BTreeMap<String, Arc<Pod>>,
+    mirrors: Mirrors,
 }
 
 impl Source {
+    /// The manifests that are there now.
+    fn set_files(&mut self, list: Vec<Pod>) {
+        let fresh: BTreeMap<String, Arc<Pod>> =
+            list.into_iter().map(|pod| (pod.uid().to_owned(), Arc::new(pod))).collect();
+        for uid in self.files.keys().filter(|uid| !fresh.contains_key(*uid)) {
+            if let Some(inbox) = self.ctx.workers.get(uid) {
+                inbox.post(|news| news.gone = true);
+            }
+        }
+        for (uid, pod) in &fresh {
+            let Some(inbox) = self.ctx.workers.open(uid) else { continue };
+            if let Some(found) = self.found.remove(uid) {
+                post_found(&inbox, found);
+            }
+            let reporter = Reporter::for_mirror(&self.ctx.client, pod);
+            self.workers.spawn(Worker::new(self.ctx.clone(), inbox, pod.clone(), Some(reporter)).run());
+        }
+        self.mirrors.set(fresh.values().cloned().collect());
+        self.files = fresh;
+    }
+
     /// Adopts the pods of the API, and ends those that only the runtime knows.
     fn first(&mut self, pods: &Informer<Pod>) {
-        for pod in pods.list() {
+        for pod in pods.list().into_iter().filter(|pod| !is_mirror(pod)) {
             self.open(pod);
         }
         for (uid, found) in std::mem::take(&mut self.found) {
@@ -80,6 +131,16 @@ impl Source {
     }
 
     fn handle(&mut self, change: Change<Pod>) {
+        if change.new.as_ref().or(change.old.as_ref()).is_some_and(|pod| is_mirror(pod)) {
+            self.mirrors.look();
+            if let Some(mirror) = change.new
+                && let Some((uid, _)) = self.files.iter().find(|(_, pod)| static_pods::mirrors(&mirror, pod))
+                && let Some(inbox) = self.ctx.workers.get(uid)
+            {
+                inbox.post(|news| news.mirror = Some(mirror));
+            }
+            return;
+        }
         let old_uid = change.old.as_ref().map(|pod| pod.uid().to_owned());
         let new_uid = change.new.as_ref().map(|pod| pod.uid().to_owned());
         if let Some(uid) = old_uid.filter(|uid| Some(uid) != new_uid.as_ref())
