@@ -62,6 +62,8 @@ pub enum NamespaceMode {
     Container,
     /// The host's.
     Node,
+    /// That of the container `NamespaceOptions::target_id`; for the pid namespace of ephemeral containers.
+    Target,
 }
 
 /// Source: CRI `NamespaceOption`.
@@ -73,11 +75,20 @@ pub struct NamespaceOptions {
     pub ipc: NamespaceMode,
     /// `Some`: the pod runs in a user namespace with these mappings (`hostUsers: false`, KEP-127).
     pub user: Option<UserNamespace>,
+    /// A container of the same pod; empty unless a mode is `Target`.
+    #[serde(default)]
+    pub target_id: String,
 }
 
 impl Default for NamespaceOptions {
     fn default() -> Self {
-        Self { network: NamespaceMode::Pod, pid: NamespaceMode::Container, ipc: NamespaceMode::Pod, user: None }
+        Self {
+            network: NamespaceMode::Pod,
+            pid: NamespaceMode::Container,
+            ipc: NamespaceMode::Pod,
+            user: None,
+            target_id: String::new(),
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use coracle_api_types::Object;
-use coracle_cri::{ContainerConfig, ContainerMetadata, Image, LinuxContainerConfig, Mount, MountPropagation};
+use coracle_cri::{
+    ContainerConfig, ContainerMetadata, ContainerState, Image, LinuxContainerConfig, Mount, MountPropagation,
+    NamespaceMode,
+};
 use coracle_plan_pods::{grace_seconds, resources, spec_hash};
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, VolumeMount};
 
@@ -13,7 +16,7 @@ use crate::context::Context;
 use crate::env::{Environment, expand, expand_with};
 use crate::error::IoContext;
 use crate::fieldpath::PodFacts;
-use crate::sandbox::{LABEL_CONTAINER_NAME, labels, seccomp_dir};
+use crate::sandbox::{LABEL_CONTAINER_NAME, LABEL_POD_UID, labels, seccomp_dir};
 use crate::volumes::{Place, Volumes, check_sub_path, prepare_sub_path};
 use crate::{Error, Result, env, hosts, security};
 
@@ -42,7 +45,11 @@ pub(crate) struct Recipe<'a> {
 pub(crate) async fn config_for(ctx: &Context, recipe: &Recipe<'_>) -> Result<ContainerConfig> {
     let (pod, container) = (recipe.pod, recipe.container);
     let environment = env::environment(ctx, pod, container, recipe.facts).await?;
-    let security_context = security::container_context(pod, container, &recipe.image, &seccomp_dir(ctx))?;
+    let mut security_context = security::container_context(pod, container, &recipe.image, &seccomp_dir(ctx))?;
+    if let Some(target) = target_of(ctx, recipe).await? {
+        security_context.namespaces.pid = NamespaceMode::Target;
+        security_context.namespaces.target_id = target;
+    }
     let mut mounts = volume_mounts(ctx, recipe, &environment)?;
     mounts.extend(hosts_mount(ctx, recipe, &mounts)?);
     mounts.push(termination_mount(ctx, recipe)?);
@@ -216,6 +223,23 @@ fn sub_path_of(mount: &VolumeMount, environment: &Environment) -> Result<String>
             unknown.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
         ))),
         None => Ok(text),
+    }
+}
+
+/// The container whose processes an ephemeral container is to see. Source: `targetContainerName`.
+async fn target_of(ctx: &Context, recipe: &Recipe<'_>) -> Result<Option<String>> {
+    let all = recipe.pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let own = all.into_iter().find(|container| container.name == recipe.container.name);
+    let Some(name) = own.and_then(|own| own.target_container_name.as_ref()) else { return Ok(None) };
+    let uid = recipe.pod.metadata.uid.as_ref();
+    let found = ctx.runtime.list_containers().await?.into_iter().find(|container| {
+        container.labels.get(LABEL_CONTAINER_NAME) == Some(name)
+            && container.labels.get(LABEL_POD_UID) == uid
+            && container.state == ContainerState::Running
+    });
+    match found {
+        Some(container) => Ok(Some(container.id)),
+        None => Err(Error::message(format!("unable to find target container {name}"))),
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn namespaces(spec: &PodSpec) -> NamespaceOptions {
             _ => NamespaceMode::Container,
         },
         user: None,
+        target_id: String::new(),
     }
 }
 

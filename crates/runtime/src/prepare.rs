@@ -63,6 +63,7 @@ pub(crate) fn container(request: Request<'_>) -> Result<Prepared> {
             NamespaceMode::Pod => PidMode::Pod,
             NamespaceMode::Container => PidMode::Own,
             NamespaceMode::Node => PidMode::Host,
+            NamespaceMode::Target => PidMode::Container(context.namespaces.target_id.clone()),
         },
         masked_paths: if context.privileged { Vec::new() } else { context.masked_paths.clone() },
         readonly_paths: if context.privileged { Vec::new() } else { context.readonly_paths.clone() },

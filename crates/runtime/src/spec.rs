@@ -34,12 +34,14 @@ pub(crate) struct ShimSpec {
     pub containers: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PidMode {
     #[default]
     Own,
     Pod,
     Host,
+    /// That of another container of the pod.
+    Container(String),
 }
 
 /// One container to run.

@@ -107,6 +107,15 @@ async fn namespaces_are_shared_as_asked() {
     assert!(code == 0 && shown.ends_with("seen"), "{shown}");
     bench.runtime.stop_container(&first, std::time::Duration::ZERO).await.unwrap();
 
+    let pod = bench.pod("target").await;
+    let target = bench.start(&pod, "target", "exec sleep 4444").await;
+    let mut config = bench.config("debugger", "cat /proc/1/cmdline; ls /proc/1/root/bin/busybox");
+    config.linux.security_context.namespaces.pid = NamespaceMode::Target;
+    config.linux.security_context.namespaces.target_id = target;
+    config.linux.security_context.add_capabilities = words(&["SYS_PTRACE"]);
+    let (_, shown) = bench.run_of(&pod, &config).await;
+    assert!(shown.contains("sleep\04444") && shown.contains("/proc/1/root/bin/busybox"), "{shown}");
+
     let mut host = bench.pod_config("host");
     host.hostname = String::new();
     host.linux.security_context.namespaces.network = NamespaceMode::Node;

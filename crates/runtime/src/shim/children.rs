@@ -164,7 +164,11 @@ impl Shim {
         let (socket, childs) = unix::pair()?;
         let namespaces: &[Namespace] =
             if spec.pid == PidMode::Own { &[Namespace::Pid, Namespace::Mount] } else { &[Namespace::Mount] };
-        let joined = self.pod_pid.filter(|_| spec.pid == PidMode::Pod);
+        let joined = match &spec.pid {
+            PidMode::Own | PidMode::Host => None,
+            PidMode::Pod => self.pod_pid,
+            PidMode::Container(target) => Some(self.running_pid(target)?),
+        };
         let cloned = self.clone_into(joined, namespaces)?;
         let Cloned::Parent(pid) = cloned else { init::container(&spec, streams, childs) };
         drop((streams, childs));
@@ -175,6 +179,13 @@ impl Shim {
         self.containers.insert(id.to_owned(), container);
         let followed = self.await_launch(socket, pid, asked_by, LaunchKind::Container(id.to_owned()));
         followed.inspect_err(|_| drop(process::kill(pid, libc::SIGKILL)))
+    }
+
+    fn running_pid(&self, id: &str) -> Result<i32> {
+        let found = self.containers.get(id).filter(|container| container.state.finished_at == 0);
+        found.map(|container| container.state.pid).ok_or_else(|| {
+            Error::new(format!("share the pid namespace of container {id}, which does not run"), libc::ESRCH)
+        })
     }
 
     fn streams(&mut self, spec: &ContainerSpec, container: &mut Container) -> Result<Streams> {
