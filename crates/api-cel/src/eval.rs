@@ -28,7 +28,8 @@ impl Meter {
         self.spent
     }
 
-    pub(crate) fn charge(&mut self, cost: u64) -> Result<()> {
+    /// Pays for something; an error when too little is left.
+    pub fn charge(&mut self, cost: u64) -> std::result::Result<(), EvalError> {
         self.left = self.left.checked_sub(cost).ok_or(EvalError::Cost)?;
         self.spent += cost;
         Ok(())
