@@ -72,3 +72,36 @@ async fn what_cannot_be_started_says_why() {
     }
     bench.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_pods_come_and_go_at_once() {
+    const PODS: usize = 16;
+    let bench = std::sync::Arc::new(Bench::new().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..PODS {
+        let bench = bench.clone();
+        tasks.spawn(async move {
+            let pod = bench.pod(&format!("many-{number}")).await;
+            let stays = bench.start(&pod, "stays", "echo up; exec sleep 1000").await;
+            let ends = bench.start(&pod, "ends", &format!("seq 1 2000; exit {number}")).await;
+            let echo = ["echo".to_owned(), number.to_string()];
+            let result = bench.runtime.exec_sync(&stays, &echo, None).await.unwrap();
+            assert_eq!(String::from_utf8(result.stdout).unwrap(), format!("{number}\n"));
+            assert_eq!(bench.wait_exited(&ends).await.exit_code, i32::try_from(number).unwrap());
+            assert_eq!(bench.log(&pod, "ends").lines().count(), 2000);
+            let (stop, remove) = tokio::join!(
+                bench.runtime.stop_pod_sandbox(&pod.id),
+                bench.runtime.stop_container(&stays, Duration::from_secs(1)),
+            );
+            (stop.unwrap(), remove.unwrap());
+            let (once, twice) =
+                tokio::join!(bench.runtime.remove_pod_sandbox(&pod.id), bench.runtime.remove_pod_sandbox(&pod.id));
+            (once.unwrap(), twice.unwrap());
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        result.unwrap();
+    }
+    assert!(bench.runtime.list_pod_sandboxes().await.unwrap().is_empty());
+    std::sync::Arc::into_inner(bench).unwrap().end().await;
+}
