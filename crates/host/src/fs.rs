@@ -147,6 +147,12 @@ pub fn sync_of(path: &Path) -> Result<()> {
     rustix::fs::syncfs(&file).context(|| format!("sync {}", path.display()))
 }
 
+/// Writes the names in a folder to disk.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    let what = || format!("sync {}", path.display());
+    File::open(path).context(what)?.sync_all().context(what)
+}
+
 /// Removes a file or a folder with its content; succeeds when there is none.
 pub fn remove_all(path: &Path) -> Result<()> {
     let result = match std::fs::symlink_metadata(path) {

@@ -22,6 +22,7 @@ const ENTRIES_MAX: u64 = 4_000_000;
 /// Largest memory a zstd stream may ask for, as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const BUFFER_BYTES: usize = 256 << 10;
+const COPY_BYTES: usize = 64 << 10;
 /// Largest extended attribute. Source: linux/limits.h `XATTR_SIZE_MAX`.
 const XATTR_BYTES_MAX: usize = 64 << 10;
 
@@ -217,7 +218,7 @@ impl Place<'_> {
         let what = || format!("write {}", self.path.display());
         let file = rustix::fs::openat(self.parent, self.name, flags, Mode::from_raw_mode(0o600)).context(what)?;
         let mut file = File::from(file);
-        io::copy(entry, &mut file).context(what)?;
+        copy(entry, &mut file).context(what)?;
         finish(&file, facts)?;
         attributes(&file, entry)
     }
@@ -254,6 +255,19 @@ impl Place<'_> {
         let times = times(facts.time);
         Ok(rustix::fs::utimensat(self.parent, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .context(|| format!("set the time of {}", self.path.display()))?)
+    }
+}
+
+/// Copies in larger pieces than the standard library.
+fn copy(from: &mut impl Read, to: &mut File) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => io::Write::write_all(to, buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -356,7 +356,7 @@ impl ImageStore {
             host_fs::remove_all(folder)?;
         } else {
             std::fs::rename(folder, &place).context(|| format!("place layer {}", place.display()))?;
-            host_fs::sync_of(&self.dir().join("layers"))?;
+            host_fs::sync_dir(&self.dir().join("layers"))?;
         }
         Ok(unpacked.diff_id)
     }

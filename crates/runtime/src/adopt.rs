@@ -5,6 +5,7 @@ use std::sync::Arc;
 use coracle_cri::Result;
 use coracle_host::{fs as host_fs, mount};
 
+use crate::client::ShimClient;
 use crate::records::{Phase, SandboxRecord};
 use crate::runtime::{Container, Runtime, Sandbox, internal};
 use crate::sandbox::network_request;
@@ -42,20 +43,25 @@ impl Runtime {
         let sandbox = Sandbox { record, shim: shim.clone(), turn: Arc::default() };
         self.state().sandboxes.insert(id.clone(), sandbox);
         match shim {
-            Some(shim) if was_ready => match shim.call(Call::List).await {
-                Ok(Answer::States(states)) => {
-                    for (container, state) in states {
-                        self.adopt_state(&container, state);
-                    }
-                }
-                other => tracing::warn!(sandbox = id, answer = ?other, "a shim does not list its containers"),
-            },
+            Some(shim) if was_ready => self.learn_states(&id, &shim).await,
             _ => {
                 if let Err(error) = self.stop_sandbox(&id).await {
                     tracing::warn!(sandbox = id, %error, "a sandbox without a shim cannot be stopped");
                 }
                 self.lose_containers(&id).await;
             }
+        }
+    }
+
+    /// Hears from a shim how its containers are.
+    pub(crate) async fn learn_states(&self, sandbox: &str, shim: &ShimClient) {
+        match shim.call(Call::List).await {
+            Ok(Answer::States(states)) => {
+                for (container, state) in states {
+                    self.adopt_state(&container, state);
+                }
+            }
+            other => tracing::warn!(sandbox, answer = ?other, "a shim does not list its containers"),
         }
     }
 

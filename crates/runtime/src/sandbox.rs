@@ -173,6 +173,13 @@ impl Runtime {
         if sandbox.record.phase != Phase::Ready || sandbox.shim.is_none() {
             return;
         }
+        // A connection ends too when this process was too slow for what the shim had to say.
+        if let Ok(shim) = self.connect_shim(sandbox_id) {
+            if let Some(sandbox) = self.state().sandboxes.get_mut(sandbox_id) {
+                sandbox.shim = Some(shim.clone());
+            }
+            return self.learn_states(sandbox_id, &shim).await;
+        }
         tracing::warn!(sandbox = sandbox_id, "the shim of a sandbox has ended unexpectedly");
         if let Some(sandbox) = self.state().sandboxes.get_mut(sandbox_id) {
             sandbox.shim = None;
