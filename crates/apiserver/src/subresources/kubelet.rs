@@ -21,8 +21,6 @@ const LOG: [&str; 8] =
     ["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "limitBytes", "tailLines", "stream"];
 const STREAMS: [(&str, &str); 4] = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
 const KUBELET_PORT: u16 = 10250;
-/// Bytes of a kubelet's error text that are passed on. Source: `GenericHttpResponseChecker`.
-const LOG_ERROR_BYTES_MAX: usize = 16 << 10;
 
 /// How to reach the kubelet of a node.
 pub(super) fn node_target(ctx: &Ctx, name: &str) -> Result<NodeTarget, Status> {
@@ -146,22 +144,5 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
         let address = node.addresses.first().map_or_else(|| node.name.clone(), ToString::to_string);
         Status::internal(format!("dial tcp {address}:{}: {error}", node.kubelet_port))
     })?;
-    let reply = tunnel::forward(&ctx.server, stream, &node.name, &path, request).await?;
-    if ctx.info.subresource == "log" && reply.status().as_u16() >= 400 {
-        return Err(log_error(&target.name, reply).await);
-    }
-    Ok(reply)
-}
-
-/// A kubelet says in plain text why there is no log. Source: `GenericHttpResponseChecker`.
-async fn log_error(pod: &str, reply: Reply) -> Status {
-    let code = reply.status().as_u16();
-    let limited = http_body_util::Limited::new(reply.into_body(), LOG_ERROR_BYTES_MAX);
-    let bytes = http_body_util::BodyExt::collect(limited).await.map(|body| body.to_bytes()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-    match code {
-        400 => Status::bad_request(text),
-        404 => Status::failure(404, "NotFound", format!("the server could not find the requested resource ( pods/log {pod}): {text}")),
-        _ => Status::internal(text),
-    }
+    tunnel::forward(&ctx.server, stream, &node.name, &path, request).await
 }

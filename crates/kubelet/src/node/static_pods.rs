@@ -70,7 +70,9 @@ impl Watcher {
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::DELETE;
         inotify::add_watch(&fd, dir, what).ok()?;
-        AsyncFd::register(fd).ok().map(Self)
+        // The replacement is unsafe; an owned descriptor stays open for as long as this does.
+        #[allow(deprecated)]
+        AsyncFd::new(fd).ok().map(Self)
     }
 
     async fn changed(&self) {
