@@ -17,7 +17,8 @@ pub async fn reset(folder: &ClusterFolder) -> Result<Vec<String>> {
     let settings = kept_settings(folder)?;
     let names = Names::of(&settings)?;
     let mut left = Vec::new();
-    if crate::is_root() && folder.node().exists() {
+    if crate::is_root() {
+        // The bridge is made before the node's folder is.
         left.extend(reset_node(folder, &settings, &names).await?);
     }
     for kubeconfig in remembered_kubeconfigs(folder)? {
@@ -46,6 +47,7 @@ async fn reset_node(
         shim: std::env::current_exe().context("find this binary")?,
     };
     match Network::start(network_config.clone(), host.clone()).await {
+        Ok(_) if !folder.node().exists() => {}
         Ok(network) => {
             let images = open_images(folder).await.context("open the images")?;
             let runtime = Runtime::start(crate::node::runtime_config(&config, names), images, network).await;
