@@ -35,6 +35,7 @@ pub(crate) async fn run(server: &Arc<Server>) -> Result<(), StartError> {
     futures::future::try_join_all(roles).await.map_err(failed)?;
     let others = fixed(server).into_iter().chain(flow::objects()).map(|object| ensure(&ctx, object));
     futures::future::try_join_all(others).await.map_err(failed)?;
+    service::ensure_range_ready(&ctx).await.map_err(failed)?;
     service::ensure(&ctx).await.map_err(failed)?;
     Ok(())
 }

@@ -62,6 +62,21 @@ pub(super) async fn ensure(ctx: &Ctx) -> Result<(), Status> {
     follow_service(ctx).await
 }
 
+/// Says that the range of Services is in use. Source: `pkg/controller/servicecidrs`.
+pub(super) async fn ensure_range_ready(ctx: &Ctx) -> Result<(), Status> {
+    let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": NAME}});
+    let target = target_of(&ctx.server, &range)?;
+    let mut change = |current: &Value| {
+        let mut next = current.clone();
+        if next["status"]["conditions"].as_array().is_none_or(Vec::is_empty) {
+            next["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "",
+                "message": "Kubernetes default Service CIDR is ready", "lastTransitionTime": crate::time::now_text()}]});
+        }
+        Ok(next)
+    };
+    update::apply(ctx, &target, "status", &options("coracle"), &mut change).await.map(|_| ())
+}
+
 /// The address or port of the server may have changed since the last start.
 async fn follow(ctx: &Ctx, wanted: &Value, fields: &[&str]) -> Result<(), Status> {
     let target = target_of(&ctx.server, wanted)?;

@@ -142,7 +142,6 @@ async fn create_once(
     admit::mutate(&attempt, &mut object).await?;
     stamp(&mut object);
     objects::prepare_for_create(resource, &mut object);
-    objects::default(resource, &mut object);
     crd::prepare(ctx, resource, &mut object);
     let allocated = allocate::on_create(ctx, target, &mut object)?;
     let mut errors = objects::validate_create(resource, &object);
@@ -170,6 +169,7 @@ async fn store(
     let (server, resource) = (&attempt.ctx.server, &attempt.target.resource);
     let exists = || Status::already_exists(&resource.gvr(), attempt.name);
     let item = item_name_of(&object);
+    objects::check_depth(&object)?;
     for _ in 0..QUOTA_ATTEMPTS_MAX {
         let charge = quota::charge(attempt, &object).await?;
         if options.dry_run {

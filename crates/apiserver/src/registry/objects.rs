@@ -19,6 +19,30 @@ use crate::time;
 /// Whether answers can be protobuf.
 pub(crate) const PROTOBUF_ANSWERS: bool = true;
 
+/// Objects and lists inside each other: less than what the reader of stored objects takes.
+const DEPTH_MAX: usize = 100;
+const LIMITS: Limits = Limits { body_bytes_max: crate::http::body::BODY_BYTES_MAX, depth_max: DEPTH_MAX };
+
+/// Refuses what could be stored but not be read back. Patches of custom resources are not held to a depth before.
+pub(crate) fn check_depth(object: &Value) -> Result<(), Status> {
+    let mut level: Vec<&Value> = vec![object];
+    for _ in 0..=DEPTH_MAX {
+        let mut below: Vec<&Value> = Vec::new();
+        for value in level {
+            match value {
+                Value::Object(fields) => below.extend(fields.values().filter(|value| value.is_object() || value.is_array())),
+                Value::Array(items) => below.extend(items.iter().filter(|value| value.is_object() || value.is_array())),
+                _ => {}
+            }
+        }
+        if below.is_empty() {
+            return Ok(());
+        }
+        level = below;
+    }
+    Err(Status::bad_request(format!("the object is nested deeper than {DEPTH_MAX} levels")))
+}
+
 /// The compiled schema of a custom resource's version; `None` for built-in kinds.
 pub(crate) type CustomSchema = Option<std::sync::Arc<Compiled>>;
 
@@ -82,7 +106,7 @@ fn type_of(wanted: &Gvk) -> Option<TypeId> {
 }
 
 fn decode_text(content_type: &str, body: &[u8], wanted: &Gvk) -> Result<Decoded, Status> {
-    let (schemas, ty, limits) = (builtin(), type_of(wanted), Limits::default());
+    let (schemas, ty, limits) = (builtin(), type_of(wanted), LIMITS);
     let decoded = match content_type {
         PROTOBUF => {
             let value = proto::decode_as(body, limits, schemas, Some(wanted));
@@ -102,7 +126,7 @@ fn decode_text(content_type: &str, body: &[u8], wanted: &Gvk) -> Result<Decoded,
 pub(crate) fn decode_plain(content_type: &str, body: &[u8], kind: &str) -> Result<Value, Status> {
     if content_type == PROTOBUF || proto::recognise(body) {
         let fallback = Gvk::new("meta.k8s.io", "v1", kind);
-        return proto::decode_as(body, Limits::default(), builtin(), Some(&fallback))
+        return proto::decode_as(body, LIMITS, builtin(), Some(&fallback))
             .map_err(|error| unrecognized(kind, &error));
     }
     let none = Gvk::new("", "", kind);
@@ -152,12 +176,12 @@ pub(crate) fn decode_applied(
         DecodeError::Yaml(why) => Status::bad_request(format!("error decoding YAML: {why}")),
         other => decode_failed(&wanted, &other),
     };
-    let decoded = schema::decode_yaml(body, Limits::default(), builtin(), None).map_err(failed)?;
+    let decoded = schema::decode_yaml(body, LIMITS, builtin(), None).map_err(failed)?;
     let mut object = decoded.value;
     check_kind(&mut object, &wanted)?;
     let mut problems = decoded.strict;
     if let Some(ty) = ty {
-        let typed = schema::decode_value(&object, Limits::default(), builtin(), Some(ty)).map_err(failed)?;
+        let typed = schema::decode_value(&object, LIMITS, builtin(), Some(ty)).map_err(failed)?;
         problems.extend(typed.strict);
     } else if let Some(compiled) = compiled(resource) {
         problems.extend(compiled.prune(&mut object.clone()));
@@ -417,7 +441,7 @@ pub(crate) fn apply_patch(
         };
     }
     let Some(ty) = type_of(&gvk).filter(|_| resource.custom.is_none()) else { return Ok((patched, Vec::new())) };
-    let decoded = schema::decode_value(&patched, Limits::default(), builtin(), Some(ty));
+    let decoded = schema::decode_value(&patched, LIMITS, builtin(), Some(ty));
     let decoded = decoded.map_err(|error| invalid_patch(patch, &error.to_string()))?;
     match schema::strict_error(&decoded.strict) {
         Some(error) if validation == FieldValidation::Strict => Err(invalid_patch(patch, &error)),

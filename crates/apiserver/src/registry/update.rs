@@ -155,6 +155,7 @@ async fn apply_once(
     if options.dry_run {
         return Ok(Tried::Done(storage::dry(new, Some(entry.modified))));
     }
+    objects::check_depth(&new)?;
     let charge = quota::charge(&attempt, &new).await?;
     let gone = is_finished(resource, &new);
     let mut writes = if gone {

@@ -19,6 +19,7 @@ use crate::http::Ctx;
 use crate::registry::resources::Resource;
 use crate::registry::{Target, storage};
 use crate::server::Server;
+use crate::time;
 
 /// Addresses that are tried at random before the range is walked.
 const RANDOM_TRIES: usize = 32;
@@ -42,6 +43,8 @@ pub(crate) struct Allocated {
     held: Option<Arc<Mutex<Taken>>>,
     chosen: Taken,
     released: Vec<IpAddr>,
+    /// Namespace and name.
+    service: (String, String),
 }
 
 impl Allocator {
@@ -65,19 +68,17 @@ impl Allocator {
 
 impl Allocated {
     fn nothing() -> Self {
-        Self { held: None, chosen: Taken::default(), released: Vec::new() }
+        Self { held: None, chosen: Taken::default(), released: Vec::new(), service: Default::default() }
     }
 
     /// Writes that go with the object's own: the IPAddress objects.
     pub(crate) fn writes(&self, server: &Server) -> Vec<Write> {
-        let Some(resource) = server.resources().find("networking.k8s.io", "v1", "ipaddresses") else {
-            return Vec::new();
-        };
-        let _ = &resource;
-        self.released
-            .iter()
-            .map(|address| Write::Delete { key: storage::key(&resource, &address.to_string()) })
-            .collect()
+        let Some(resource) = ip_addresses(server) else { return Vec::new() };
+        let made = self.chosen.addresses.iter().map(|address| {
+            let object = ip_address(*address, &self.service);
+            storage::put(server, &resource, &address.to_string(), &object)
+        });
+        made.chain(self.released.iter().map(|address| release(&resource, *address))).collect()
     }
 
     /// The write happened; what was chosen is now in the store.
@@ -139,9 +140,33 @@ pub(crate) fn on_update(
     choose(ctx, target, new, Some(old))
 }
 
-/// Addresses need no writes when their Service goes: what is taken is read from the Services.
-pub(crate) fn on_delete(_server: &Server, _resource: &Resource, _object: &Value) -> Vec<Write> {
-    Vec::new()
+/// The IPAddress objects of a Service go with it.
+pub(crate) fn on_delete(server: &Server, resource: &Resource, object: &Value) -> Vec<Write> {
+    if !resource.is("", "services") {
+        return Vec::new();
+    }
+    let Some(resource) = ip_addresses(server) else { return Vec::new() };
+    let own: HashSet<IpAddr> = addresses(object).into_iter().collect();
+    own.into_iter().map(|address| release(&resource, address)).collect()
+}
+
+fn ip_addresses(server: &Server) -> Option<Arc<Resource>> {
+    server.resources().find("networking.k8s.io", "v1", "ipaddresses")
+}
+
+fn release(resource: &Resource, address: IpAddr) -> Write {
+    Write::Delete { key: storage::key(resource, &address.to_string()) }
+}
+
+/// Source: `pkg/registry/core/service/ipallocator/ipallocator.go`.
+fn ip_address(address: IpAddr, (namespace, name): &(String, String)) -> Value {
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    json!({
+        "kind": "IPAddress", "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": address.to_string(), "uid": time::uid(), "generation": 1, "creationTimestamp": time::now_text(),
+            "labels": {"ipaddress.kubernetes.io/ip-family": family, "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}},
+        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": namespace, "name": name}},
+    })
 }
 
 fn choose(ctx: &Ctx, target: &Target, service: &mut Value, old: Option<&Value>) -> Result<Allocated, Status> {
@@ -162,7 +187,8 @@ fn choose(ctx: &Ctx, target: &Target, service: &mut Value, old: Option<&Value>) 
     drop(held);
     let now: HashSet<IpAddr> = addresses(service).into_iter().collect();
     let released = kept.into_iter().filter(|address| !now.contains(address)).collect();
-    Ok(Allocated { held: Some(Arc::clone(&allocator.held)), chosen, released })
+    let service = (service.namespace().to_owned(), service.name().to_owned());
+    Ok(Allocated { held: Some(Arc::clone(&allocator.held)), chosen, released, service })
 }
 
 fn choose_address(
