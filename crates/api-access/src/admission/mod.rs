@@ -2,7 +2,7 @@
 //!
 //! [`mutate`] runs the plugins that change objects, [`validate`] those that refuse, both in upstream's order
 //! (`pkg/kubeapiserver/options/plugins.go`). What plugins need to know of other objects comes through [`Lookup`].
-//! [`quota`] stands alone: it is asked last, and its answer has to be stored. Webhooks are calls, not decisions: not here.
+//! [`quota`] stands alone: it is asked last, and its answer has to be stored. [`webhook`] says which webhooks are asked; calling them is not for here.
 
 mod amounts;
 mod default_toleration_seconds;
@@ -25,6 +25,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tolerations;
+pub mod webhook;
 
 pub use amounts::Amounts;
 pub use pod_resources::{PodAmounts, pod_limits, pod_requests};

@@ -8,12 +8,12 @@ use super::{Lookup, Operation, Request, fields};
 const LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 pub(super) fn mutate(request: &Request<'_>, object: &mut Value, lookup: &dyn Lookup) {
-    if !request.is_any("", "pods") || request.operation != Operation::Create {
+    if !request.is_any("", "pods") {
         return;
     }
-    let node = match request.subresource {
-        "" => object.str_at(&["spec", "nodeName"]),
-        "binding" if object.str_at(&["target", "kind"]) == "Node" => object.str_at(&["target", "name"]),
+    // A binding comes as the pod that it makes.
+    let node = match (request.subresource, request.operation) {
+        ("", Operation::Create) | ("binding", _) => object.str_at(&["spec", "nodeName"]),
         _ => return,
     };
     let Some(node) = Some(node).filter(|name| !name.is_empty()).and_then(|name| lookup.find("", "nodes", "", name))

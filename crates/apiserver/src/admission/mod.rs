@@ -1,17 +1,18 @@
-//! Admission: the decisions of `api-access` over what the store holds, the plugins that need more than values, and quota.
+//! Admission: the decisions of `api-access` over what the store holds, the plugins that need more than values,
+//! webhooks, and quota.
 //! Source: `pkg/kubeapiserver/options/plugins.go`.
 
 mod certificates;
-mod owner_references;
 pub(crate) mod quota;
 mod rbac;
+mod webhooks;
 
 use coracle_api_access::Attributes;
 use coracle_api_access::admission::{self as decide, Lookup, Request};
 use coracle_api_meta::{Gvr, Status, Value};
 
 use crate::http::Ctx;
-use crate::registry::admit::Attempt;
+use crate::registry::admit::{Attempt, Operation};
 use crate::registry::resources::item_name;
 use crate::registry::storage;
 use crate::time;
@@ -64,7 +65,8 @@ fn with_request<T>(attempt: &Attempt<'_>, run: impl FnOnce(&Request<'_>) -> T) -
 
 pub(crate) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
     with_request(attempt, |request| decide::mutate(request, object, &View(attempt.ctx)))?;
-    certificates::mutate(attempt, object)
+    certificates::mutate(attempt, object)?;
+    webhooks::mutate(attempt, object).await
 }
 
 pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
@@ -74,6 +76,10 @@ pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<()
     let notes = with_request(attempt, |request| decide::validate(request, object, &View(attempt.ctx)))?;
     notes.warnings.into_iter().for_each(|warning| attempt.ctx.warn(warning));
     rbac::validate(attempt, object)?;
-    owner_references::validate(attempt, object)?;
-    certificates::validate(attempt, object)
+    certificates::validate(attempt, object)?;
+    if matches!(attempt.operation, Operation::Delete | Operation::Connect) {
+        // Nothing is written: hooks that would change the object may still refuse.
+        webhooks::mutate(attempt, &mut object.clone()).await?;
+    }
+    webhooks::validate(attempt, object).await
 }

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply, reply};
+use crate::registry::admit::{Attempt, Operation};
 use crate::registry::options::{DeleteOptions, FieldValidation, WriteOptions};
 use crate::registry::resources::item_name;
-use crate::registry::{Target, delete, objects, storage, update};
+use crate::registry::{Target, admit, delete, objects, storage, update};
 use crate::time;
 
 /// Pods on their way out that a budget remembers.
@@ -18,7 +19,7 @@ const DISRUPTED_PODS_MAX: usize = 2000;
 
 pub(super) async fn handle(ctx: &Ctx, target: &Target, body: Bytes) -> Result<Reply, Status> {
     let gvk = Gvk::new("policy", "v1", "Eviction");
-    let eviction = objects::decode(ctx, content_type(&ctx.headers), &body, &gvk, None, FieldValidation::Warn)?;
+    let mut eviction = objects::decode(ctx, content_type(&ctx.headers), &body, &gvk, None, FieldValidation::Warn)?;
     if !eviction.name().is_empty() && eviction.name() != target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
@@ -31,6 +32,17 @@ pub(super) async fn handle(ctx: &Ctx, target: &Target, body: Bytes) -> Result<Re
     let entry = storage::load(&ctx.server, &target.resource, &item).await?;
     let entry = entry.ok_or_else(|| Status::not_found(&target.resource.gvr(), &target.name))?;
     let pod = storage::object(&target.resource, &entry)?;
+    let attempt = Attempt {
+        ctx,
+        target,
+        operation: Operation::Create,
+        subresource: "eviction",
+        name: &target.name,
+        old: None,
+        dry_run: options.dry_run,
+    };
+    admit::mutate(&attempt, &mut eviction).await?;
+    admit::validate(&attempt, &eviction).await?;
     if !ignores_budgets(&pod) {
         ask_budget(ctx, target, &pod, &options).await?;
     }

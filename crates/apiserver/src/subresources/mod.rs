@@ -59,3 +59,4 @@ async fn of_object(ctx: &Ctx, target: &Target, name: &str, request: Request<Body
 
 pub(crate) use approval::may;
 pub(crate) use binding::collection as bind;
+pub(crate) use proxy::service_address;

@@ -13,6 +13,7 @@ use super::{kubelet, tunnel};
 use crate::http::{Ctx, Reply, reply};
 use crate::registry::resources::item_name;
 use crate::registry::{Target, storage};
+use crate::server::Server;
 
 /// `[scheme:]name[:port]`.
 struct Place<'a> {
@@ -56,7 +57,7 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
             "error trying to reach service: https backends are not supported by this proxy",
         ));
     }
-    let address = if plural == "pods" { pod(ctx, target, &place)? } else { service(ctx, namespace, &place)? };
+    let address = if plural == "pods" { pod(ctx, target, &place)? } else { service(&ctx.server, namespace, &place)? };
     let stream = ctx.server.config.pods.dial(address).await.map_err(|error| unreachable(&error))?;
     let mut reply = tunnel::forward(&ctx.server, stream, &address.to_string(), &path, request).await?;
     fix_location(ctx, &mut reply);
@@ -97,13 +98,18 @@ fn fix_location(ctx: &Ctx, reply: &mut Reply) {
     }
 }
 
-fn load(ctx: &Ctx, collection: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
-    let entry = ctx.server.store.local_get(&coracle_store::Key::new(collection, item_name(namespace, name)));
+/// As [`service`], by number of the port.
+pub(crate) fn service_address(server: &Server, namespace: &str, name: &str, port: u16) -> Result<SocketAddr, Status> {
+    service(server, namespace, &Place { scheme: "https", name, port: &port.to_string() })
+}
+
+fn load(server: &Server, collection: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+    let entry = server.store.local_get(&coracle_store::Key::new(collection, item_name(namespace, name)));
     entry.map(|entry| storage::parse(&entry.value)).transpose()
 }
 
 fn pod(ctx: &Ctx, target: &Target, place: &Place<'_>) -> Result<SocketAddr, Status> {
-    let pod = load(ctx, "pods", &target.namespace, place.name)?;
+    let pod = load(&ctx.server, "pods", &target.namespace, place.name)?;
     let pod = pod.ok_or_else(|| Status::not_found(&target.resource.gvr(), place.name))?;
     let ip: IpAddr = pod
         .str_at(&["status", "podIP"])
@@ -121,9 +127,9 @@ fn pod(ctx: &Ctx, target: &Target, place: &Place<'_>) -> Result<SocketAddr, Stat
 }
 
 /// One ready endpoint of a service's port, chosen at random.
-fn service(ctx: &Ctx, namespace: &str, place: &Place<'_>) -> Result<SocketAddr, Status> {
+fn service(server: &Server, namespace: &str, place: &Place<'_>) -> Result<SocketAddr, Status> {
     let gvr = coracle_api_meta::Gvr::new("", "v1", "services");
-    let service = load(ctx, "services", namespace, place.name)?;
+    let service = load(server, "services", namespace, place.name)?;
     let service = service.ok_or_else(|| Status::not_found(&gvr, place.name))?;
     let ports = service.at(&["spec", "ports"]).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let wanted = ports.iter().find(|port| match place.port {
@@ -136,7 +142,7 @@ fn service(ctx: &Ctx, namespace: &str, place: &Place<'_>) -> Result<SocketAddr, 
     })?;
     let name = wanted.str_at(&["name"]);
     let mut found: Vec<SocketAddr> = Vec::new();
-    for entry in ctx.server.store.local_range("discovery.k8s.io/endpointslices", &format!("{namespace}/")) {
+    for entry in server.store.local_range("discovery.k8s.io/endpointslices", &format!("{namespace}/")) {
         let slice = storage::parse(&entry.value)?;
         let of = slice.labels().and_then(|labels| labels.get("kubernetes.io/service-name")).and_then(Value::as_str);
         if of != Some(place.name) {

@@ -11,9 +11,10 @@ use serde_json::json;
 
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply, reply};
+use crate::registry::admit::{Attempt, Operation};
 use crate::registry::options::WriteOptions;
 use crate::registry::resources::item_name;
-use crate::registry::{Target, objects, storage};
+use crate::registry::{Target, admit, objects, storage};
 use crate::time;
 
 /// Kubelets ask for 3607 s and get a year, with a warning after what they asked for. Source: `WarnOnlyBoundTokenExpirationPeriod`.
@@ -33,6 +34,17 @@ pub(super) async fn handle(ctx: &Ctx, target: &Target, body: Bytes) -> Result<Re
     let entry = storage::load(&ctx.server, &target.resource, &item).await?;
     let entry = entry.ok_or_else(|| Status::not_found(&target.resource.gvr(), &target.name))?;
     let account = storage::object(&target.resource, &entry)?;
+    let attempt = Attempt {
+        ctx,
+        target,
+        operation: Operation::Create,
+        subresource: "token",
+        name: &target.name,
+        old: None,
+        dry_run: options.dry_run,
+    };
+    admit::mutate(&attempt, &mut request).await?;
+    admit::validate(&attempt, &request).await?;
     let claims = claims(ctx, target, &account, &request)?;
     let config = &ctx.server.config;
     if !request["spec"].is_object() {

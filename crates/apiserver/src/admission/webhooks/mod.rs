@@ -1,0 +1,246 @@
+//! Admission by webhooks: mutating ones one after the other, validating ones at once.
+//! Source: `k8s.io/apiserver/pkg/admission/plugin/webhook/{mutating,validating}`.
+
+mod call;
+
+use std::sync::Arc;
+
+use base64::Engine;
+use coracle_api_access::admission::webhook::{self, Hook, Matched};
+use coracle_api_access::admission::{self as decide, Request};
+use coracle_api_meta::{Gvr, Status, Value};
+use coracle_api_merge::json_patch;
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{View, with_request};
+use crate::registry::admit::{Attempt, Operation};
+use crate::registry::objects;
+use crate::registry::resources::Resource;
+use crate::time;
+
+const GROUP: &str = "admissionregistration.k8s.io";
+const MUTATING: &str = "mutatingwebhookconfigurations";
+const VALIDATING: &str = "validatingwebhookconfigurations";
+
+/// Why a hook gave no answer that counts.
+enum Failure {
+    /// It refuses, or what it did is an error whatever its policy.
+    Refused(Box<Status>),
+    /// It could not be asked; its policy decides.
+    Call(String),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+fn configurations(attempt: &Attempt<'_>, kind: &str) -> Vec<Value> {
+    let store = &attempt.ctx.server.store;
+    let collection = format!("{GROUP}/{kind}");
+    if store.local_count(&collection) == 0 {
+        return Vec::new();
+    }
+    let entries = store.local_range(&collection, "");
+    entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect()
+}
+
+/// The rows that serve the same objects.
+fn equivalents(attempt: &Attempt<'_>) -> Vec<Arc<Resource>> {
+    let own = &attempt.target.resource;
+    let resources = attempt.ctx.server.resources();
+    resources.all().iter().filter(|row| row.stored && row.collection == own.collection).cloned().collect()
+}
+
+fn matched(attempt: &Attempt<'_>, hook: &Hook<'_>, object: &Value, rows: &[Arc<Resource>]) -> Result<Option<Matched>, Status> {
+    let gvrs: Vec<Gvr> = rows.iter().map(|row| row.gvr()).collect();
+    with_request(attempt, |request| webhook::matches(hook, request, object, &gvrs, &View(attempt.ctx)))
+}
+
+/// The row whose form of the object a hook sees.
+fn row<'a>(attempt: &'a Attempt<'_>, rows: &'a [Arc<Resource>], gvr: &Gvr) -> &'a Arc<Resource> {
+    rows.iter().find(|row| row.gvr() == *gvr).unwrap_or(&attempt.target.resource)
+}
+
+fn converted(from: &Resource, to: &Resource, object: &Value) -> Value {
+    let mut object = object.clone();
+    if from.gvr() != to.gvr() && object.is_object() {
+        objects::to_stored(from, &mut object);
+        objects::to_served(to, &mut object);
+    }
+    object
+}
+
+/// Asks one hook.
+async fn ask(
+    attempt: &Attempt<'_>,
+    hook: &Hook<'_>,
+    row: &Resource,
+    object: &Value,
+    mutating: bool,
+) -> Result<webhook::Answer, Failure> {
+    if attempt.dry_run && !hook.is_free_of_side_effects() {
+        return Err(webhook::no_dry_run(hook.name()).into());
+    }
+    let Some(version) = hook.review_version() else {
+        return Err(Failure::Call("could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)".to_owned()));
+    };
+    let resource = &attempt.target.resource;
+    let (uid, gvr, gvk) = (time::uid(), row.gvr(), row.gvk());
+    let old = attempt.old.map_or(Value::Null, |old| converted(resource, row, old));
+    let object = converted(resource, row, object);
+    // Subresources of their own kind, and connections, are not of the resource's kind.
+    let kind_of = |object: &Value| {
+        use coracle_api_meta::object::ObjectExt;
+        object.gvk().filter(|_| !attempt.subresource.is_empty())
+    };
+    let gvk = kind_of(&object).unwrap_or(gvk);
+    let request_kind = kind_of(&object).unwrap_or_else(|| resource.gvk());
+    let asked = webhook::Asked {
+        uid: &uid,
+        version,
+        gvr: &gvr,
+        gvk: &gvk,
+        request_kind: &request_kind,
+        object: &object,
+        old: &old,
+        options: &options(attempt),
+        dry_run: attempt.dry_run,
+    };
+    let review = with_request(attempt, |request: &Request<'_>| webhook::review(request, &asked));
+    let call = call::post(&attempt.ctx.server, hook.client_config(), &review, hook.timeout_seconds());
+    let answer = call.await.map_err(|why| Failure::Call(format!("failed to call webhook: {why}")))?;
+    let answer = webhook::read(&answer, &uid, version, mutating)
+        .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
+    for warning in &answer.warnings {
+        attempt.ctx.warn(warning.as_str());
+    }
+    if answer.allowed { Ok(answer) } else { Err(webhook::denied(hook.name(), &answer.status).into()) }
+}
+
+fn options(attempt: &Attempt<'_>) -> Value {
+    let kind = match attempt.operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if attempt.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    options
+}
+
+/// What becomes of a failure by the hook's policy.
+fn settle(hook: &Hook<'_>, failure: Failure) -> Result<(), Status> {
+    match failure {
+        Failure::Refused(status) => Err(*status),
+        Failure::Call(why) if hook.ignores_failures() => {
+            tracing::warn!(webhook = hook.name(), why, "webhook failed, which its policy ignores");
+            Ok(())
+        }
+        Failure::Call(why) => Err(Status::internal(format!("failed calling webhook {:?}: {why}", hook.name()))),
+    }
+}
+
+/// Lets hooks change the object; the ones that ask for it once more when others changed it after them.
+pub(super) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
+    let configurations = configurations(attempt, MUTATING);
+    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(|one| webhook::hooks(one)).collect();
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let rows = equivalents(attempt);
+    let (mut invoked, mut again) = (Vec::new(), Vec::new());
+    let mut any = false;
+    for (index, hook) in hooks.iter().enumerate() {
+        let Some(changed) = mutate_once(attempt, hook, object, &rows).await? else { continue };
+        if changed {
+            any = true;
+            again.append(&mut invoked);
+        }
+        if hook.is_reinvoked() {
+            invoked.push(index);
+        }
+    }
+    if !any || !object.is_object() || attempt.operation == Operation::Delete {
+        return Ok(());
+    }
+    // The built-in plugins see what the hooks made.
+    let before = object.clone();
+    with_request(attempt, |request| decide::mutate(request, object, &View(attempt.ctx)))?;
+    if *object != before {
+        again.append(&mut invoked);
+    }
+    again.sort_unstable();
+    for hook in again.into_iter().filter_map(|index| hooks.get(index)) {
+        mutate_once(attempt, hook, object, &rows).await?;
+    }
+    Ok(())
+}
+
+/// Whether the object changed, or `None` when the hook was not asked.
+async fn mutate_once(
+    attempt: &Attempt<'_>,
+    hook: &Hook<'_>,
+    object: &mut Value,
+    rows: &[Arc<Resource>],
+) -> Result<Option<bool>, Status> {
+    let Some(matched) = matched(attempt, hook, object, rows)? else { return Ok(None) };
+    let row = row(attempt, rows, &matched.gvr);
+    let answer = match ask(attempt, hook, row, object, true).await {
+        Ok(answer) => answer,
+        Err(failure) => return settle(hook, failure).map(|()| Some(false)),
+    };
+    let Some(patch) = answer.patch else { return Ok(Some(false)) };
+    let decoded = base64::engine::general_purpose::STANDARD.decode(patch).ok();
+    let Some(patch) = decoded.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+        let why = "received undecodable patch in webhook response".to_owned();
+        return settle(hook, Failure::Call(why)).map(|()| Some(false));
+    };
+    if patch.as_array().is_some_and(Vec::is_empty) {
+        return Ok(Some(false));
+    }
+    if !object.is_object() {
+        return Err(Status::internal(format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            hook.name()
+        )));
+    }
+    let resource = &attempt.target.resource;
+    let patched = json_patch(converted(resource, row, object), &patch).map_err(Status::internal)?;
+    let mut patched = converted(row, resource, &patched);
+    if attempt.subresource.is_empty() || attempt.subresource == "status" {
+        objects::default(resource, &mut patched);
+    }
+    let changed = patched != *object;
+    *object = patched;
+    Ok(Some(changed))
+}
+
+/// Asks all validating hooks; the first refusal in their order counts.
+pub(super) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
+    let configurations = configurations(attempt, VALIDATING);
+    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(|one| webhook::hooks(one)).collect();
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let rows = equivalents(attempt);
+    let mut asked = Vec::new();
+    for hook in &hooks {
+        if let Some(matched) = matched(attempt, hook, object, &rows)? {
+            asked.push((hook, matched));
+        }
+    }
+    let calls = asked.iter().map(|(hook, matched)| async {
+        let row = row(attempt, &rows, &matched.gvr);
+        match ask(attempt, hook, row, object, false).await {
+            Ok(_) => Ok(()),
+            Err(failure) => settle(hook, failure),
+        }
+    });
+    join_all(calls).await.into_iter().collect()
+}
