@@ -1,0 +1,255 @@
+//! Admission webhooks, asked by a running server over TLS.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use common::Cluster;
+use coracle_client::Client;
+use coracle_pki::{Authority, LeafParams};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+
+/// A server of hooks, and the authority that it is to be known by, in base64.
+struct Hooks {
+    address: SocketAddr,
+    bundle: String,
+}
+
+/// What a hook says of a request; null: nothing, ever.
+fn judge(path: &str, request: &Value) -> Value {
+    let uid = &request["uid"];
+    let patch = |operations: Value| {
+        json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(operations.to_string())})
+    };
+    match path {
+        "/deny" => json!({"uid": uid, "allowed": false, "status": {"message": "the configmap contains unwanted key and value"}}),
+        "/first" => patch(json!([{"op": "add", "path": "/data/first", "value": "yes"}])),
+        "/second" if request["object"]["data"]["first"] == "yes" => {
+            patch(json!([{"op": "add", "path": "/data/second", "value": "yes"}]))
+        }
+        "/keep" if request["operation"] == "DELETE" && request["oldObject"]["metadata"]["name"] == "kept" => {
+            json!({"uid": uid, "allowed": false, "status": {"message": "it is kept", "code": 403, "reason": "Forbidden"}})
+        }
+        "/hang" => Value::Null,
+        _ => json!({"uid": uid, "allowed": true, "warnings": ["seen"]}),
+    }
+}
+
+async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await?.to_bytes();
+    let review: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let response = judge(&path, &review["request"]);
+    if response.is_null() {
+        std::future::pending::<()>().await;
+    }
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    Ok(Response::new(Full::new(review.to_string().into())))
+}
+
+impl Hooks {
+    async fn start() -> Self {
+        let now = Timestamp::now();
+        let (authority, ca) = Authority::create("hooks", now, SignedDuration::from_hours(1)).expect("authority");
+        let names = ["127.0.0.1".to_owned(), "hook.default.svc".to_owned()];
+        let leaf = LeafParams {
+            common_name: "hook",
+            organizations: &[],
+            alt_names: &names,
+            client: false,
+            server: true,
+            valid_for: SignedDuration::from_hours(1),
+        };
+        let issued = authority.issue(&leaf, now).expect("certificate");
+        let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().expect("chain");
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("tls");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let address = listener.local_addr().expect("address");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = hyper::service::service_fn(answer);
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { address, bundle: STANDARD.encode(ca.cert_pem) }
+    }
+
+    fn url(&self, path: &str) -> Value {
+        json!({"url": format!("https://{}{path}", self.address), "caBundle": self.bundle})
+    }
+}
+
+fn hook(name: &str, operations: Value, client: Value) -> Value {
+    json!({"name": format!("{name}.example.com"), "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 1,
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+        "rules": [{"operations": operations, "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]})
+}
+
+async fn call(client: &Client, method: Method, path: &str, object: &Value) -> Result<Value, String> {
+    match client.call(method, path, "application/json", object.to_string().into_bytes()).await {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).expect("an object")),
+        Err(error) => {
+            Err(error.status().map_or_else(|| error.to_string(), |status| format!("{} {}", status.code, status.message)))
+        }
+    }
+}
+
+/// Registers hooks of one kind, `Validating` or `Mutating`.
+async fn register(client: &Client, kind: &str, name: &str, hooks: Value) {
+    let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}WebhookConfiguration"),
+        "metadata": {"name": name}, "webhooks": hooks});
+    let plural = format!("{}webhookconfigurations", kind.to_lowercase());
+    let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+    call(client, Method::POST, &path, &object).await.expect("a configuration");
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn create(client: &Client, path: &str, name: &str) -> Result<Value, String> {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}});
+    call(client, Method::POST, path, &map).await
+}
+
+#[tokio::test]
+async fn hooks_refuse_where_their_selectors_say() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    register(&admin, "Validating", "v", json!([hook("deny", json!(["CREATE"]), hooks.url("/deny"))])).await;
+    assert_eq!(
+        create(&admin, MAPS, "a").await.expect_err("refused"),
+        r#"400 admission webhook "deny.example.com" denied the request: the configmap contains unwanted key and value"#
+    );
+    create(&admin, "/api/v1/namespaces/kube-system/configmaps", "a").await.expect("another namespace");
+}
+
+#[tokio::test]
+async fn hooks_change_objects_one_after_the_other() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let all = json!(["CREATE"]);
+    let two = json!([hook("first", all.clone(), hooks.url("/first")), hook("second", all, hooks.url("/second"))]);
+    register(&admin, "Mutating", "m", two).await;
+    let made = create(&admin, MAPS, "a").await.expect("a map");
+    assert_eq!(made["data"], json!({"k": "v", "first": "yes", "second": "yes"}));
+}
+
+#[tokio::test]
+async fn deletions_are_asked_about() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    for name in ["kept", "free"] {
+        create(&admin, MAPS, name).await.expect("a map");
+    }
+    register(&admin, "Validating", "v", json!([hook("keep", json!(["DELETE"]), hooks.url("/keep"))])).await;
+    let delete = |name: &str| format!("{MAPS}/{name}");
+    assert_eq!(
+        call(&admin, Method::DELETE, &delete("kept"), &json!({})).await.expect_err("refused"),
+        r#"403 admission webhook "keep.example.com" denied the request: it is kept"#
+    );
+    call(&admin, Method::DELETE, &delete("free"), &json!({})).await.expect("deleted");
+}
+
+#[tokio::test]
+async fn failures_are_told_or_ignored() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let ignoring = |mut hook: Value| {
+        hook["failurePolicy"] = "Ignore".into();
+        hook
+    };
+    let hang = hook("hang", json!(["CREATE"]), hooks.url("/hang"));
+    register(&admin, "Validating", "ignored", json!([ignoring(hang.clone())])).await;
+    create(&admin, MAPS, "a").await.expect("ignored");
+    register(&admin, "Validating", "counted", json!([hang])).await;
+    let url = format!("https://{}/hang?timeout=1s", hooks.address);
+    assert_eq!(
+        create(&admin, MAPS, "b").await.expect_err("refused"),
+        format!(
+            "500 Internal error occurred: failed calling webhook \"hang.example.com\": failed to call webhook: Post \"{url}\": context deadline exceeded"
+        )
+    );
+}
+
+#[tokio::test]
+async fn strangers_are_not_trusted() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let mut client = hooks.url("/x");
+    client.as_object_mut().expect("fields").shift_remove("caBundle");
+    register(&admin, "Validating", "v", json!([hook("x", json!(["CREATE"]), client)])).await;
+    let url = format!("https://{}/x?timeout=1s", hooks.address);
+    assert_eq!(
+        create(&admin, MAPS, "a").await.expect_err("refused"),
+        format!(
+            "500 Internal error occurred: failed calling webhook \"x.example.com\": failed to call webhook: Post \"{url}\": tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        )
+    );
+}
+
+#[tokio::test]
+async fn services_lead_to_their_endpoints() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": {"ports": [{"port": 8443, "targetPort": hooks.address.port()}]}});
+    call(&admin, Method::POST, "/api/v1/namespaces/default/services", &service).await.expect("a service");
+    let client = json!({"service": {"namespace": "default", "name": "hook", "path": "/deny", "port": 8443}, "caBundle": hooks.bundle});
+    register(&admin, "Validating", "v", json!([hook("deny", json!(["CREATE"]), client)])).await;
+    assert_eq!(
+        create(&admin, MAPS, "a").await.expect_err("refused"),
+        "500 Internal error occurred: failed calling webhook \"deny.example.com\": failed to call webhook: Post \"https://hook.default.svc:8443/deny?timeout=1s\": no endpoints available for service \"hook\""
+    );
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}},
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}], "ports": [{"name": "", "port": hooks.address.port(), "protocol": "TCP"}]});
+    let store = &cluster.store;
+    // Slices do not lead to loopback by the API; the store takes them.
+    let content = coracle_store::Content { bytes: slice.to_string().into(), revision_at: None };
+    let key = coracle_store::Key::new("discovery.k8s.io/endpointslices", "default/hook-1");
+    let transaction = coracle_store::Transaction {
+        expect: Vec::new(),
+        writes: vec![coracle_store::Write::Put { key, content, ttl: None }],
+        durability: coracle_store::Durability::Relaxed,
+    };
+    store.commit(transaction).await.expect("a slice");
+    assert!(create(&admin, MAPS, "a").await.expect_err("refused").contains("denied the request"));
+}
+
+#[tokio::test]
+async fn what_is_only_tried_needs_hooks_without_side_effects() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let mut some = hook("some", json!(["CREATE"]), hooks.url("/allow"));
+    some["sideEffects"] = "Some".into();
+    some["admissionReviewVersions"] = json!(["v1"]);
+    let none = hook("none", json!(["CREATE"]), hooks.url("/allow"));
+    register(&admin, "Validating", "none", json!([none])).await;
+    create(&admin, &format!("{MAPS}?dryRun=All"), "a").await.expect("tried");
+    let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "some"}, "webhooks": [some]});
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    // Only NoneOnDryRun and None are accepted since v1.
+    assert!(call(&admin, Method::POST, path, &object).await.expect_err("refused").starts_with("422 "));
+}
