@@ -11,7 +11,9 @@ async fn call(client: &Client, method: Method, path: &str, object: &Value) -> Re
     let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     match client.call(method, path, kind, object.to_string().into_bytes()).await {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).expect("an object")),
-        Err(error) => Err(error.status().map_or_else(|| error.to_string(), |status| format!("{} {}", status.code, status.message))),
+        Err(error) => Err(error
+            .status()
+            .map_or_else(|| error.to_string(), |status| format!("{} {}", status.code, status.message))),
     }
 }
 
@@ -68,7 +70,10 @@ async fn refusals_are_worded_as_upstream() {
     let lost = create(&admin, "/api/v1/namespaces/lost/pods", pod("p", json!({}))).await;
     assert_eq!(lost.expect_err("refused"), r#"404 namespaces "lost" not found"#);
     let gone = call(&admin, Method::DELETE, "/api/v1/namespaces/kube-system", &json!({})).await;
-    assert_eq!(gone.expect_err("refused"), r#"403 namespaces "kube-system" is forbidden: this namespace may not be deleted"#);
+    assert_eq!(
+        gone.expect_err("refused"),
+        r#"403 namespaces "kube-system" is forbidden: this namespace may not be deleted"#
+    );
 }
 
 #[tokio::test]
@@ -127,7 +132,8 @@ async fn quotas_are_reserved_at_once() {
 #[tokio::test]
 async fn nodes_keep_to_themselves() {
     let cluster = Cluster::start().await;
-    let user = |name: &str| coracle_api_meta::UserInfo::authenticated(&format!("system:node:{name}"), &["system:nodes"]);
+    let user =
+        |name: &str| coracle_api_meta::UserInfo::authenticated(&format!("system:node:{name}"), &["system:nodes"]);
     let own = cluster.client(user("a"));
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}});
     let made = create(&own, "/api/v1/nodes", node.clone()).await.expect("a node");
@@ -150,7 +156,9 @@ async fn nobody_gives_what_they_have_not() {
             "rules": [{"apiGroups": ["", "rbac.authorization.k8s.io"], "resources": resources, "verbs": verbs}]})
     };
     let roles = format!("{base}/clusterroles");
-    create(&admin, &roles, role("maker", json!(["create", "get"]), json!(["clusterroles", "pods"]))).await.expect("a role");
+    create(&admin, &roles, role("maker", json!(["create", "get"]), json!(["clusterroles", "pods"])))
+        .await
+        .expect("a role");
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "maker"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "maker"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}]});
@@ -178,8 +186,10 @@ async fn reviews_answer() {
     let own = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     let review = create(&viewer, "/apis/authentication.k8s.io/v1/selfsubjectreviews", own).await.expect("a review");
     assert_eq!(review["status"]["userInfo"]["username"], "viewer");
-    let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "viewer-token"}});
-    let review = create(&cluster.admin(), "/apis/authentication.k8s.io/v1/tokenreviews", token).await.expect("a review");
+    let token =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "viewer-token"}});
+    let review =
+        create(&cluster.admin(), "/apis/authentication.k8s.io/v1/tokenreviews", token).await.expect("a review");
     assert_eq!(review["status"]["user"]["username"], "viewer");
     let rules = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": "default"}});
     let review = create(&viewer, &format!("{authorization}/selfsubjectrulesreviews"), rules).await.expect("a review");

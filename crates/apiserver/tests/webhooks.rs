@@ -28,11 +28,11 @@ struct Hooks {
 /// What a hook says of a request; null: nothing, ever.
 fn judge(path: &str, request: &Value) -> Value {
     let uid = &request["uid"];
-    let patch = |operations: Value| {
-        json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(operations.to_string())})
-    };
+    let patch = |operations: Value| json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(operations.to_string())});
     match path {
-        "/deny" => json!({"uid": uid, "allowed": false, "status": {"message": "the configmap contains unwanted key and value"}}),
+        "/deny" => {
+            json!({"uid": uid, "allowed": false, "status": {"message": "the configmap contains unwanted key and value"}})
+        }
         "/first" => patch(json!([{"op": "add", "path": "/data/first", "value": "yes"}])),
         "/second" if request["object"]["data"]["first"] == "yes" => {
             patch(json!([{"op": "add", "path": "/data/second", "value": "yes"}]))
@@ -71,7 +71,8 @@ impl Hooks {
             valid_for: SignedDuration::from_hours(1),
         };
         let issued = authority.issue(&leaf, now).expect("certificate");
-        let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().expect("chain");
+        let chain =
+            CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().expect("chain");
         let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -89,7 +90,9 @@ impl Hooks {
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = hyper::service::service_fn(answer);
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
@@ -111,9 +114,9 @@ fn hook(name: &str, operations: Value, client: Value) -> Value {
 async fn call(client: &Client, method: Method, path: &str, object: &Value) -> Result<Value, String> {
     match client.call(method, path, "application/json", object.to_string().into_bytes()).await {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).expect("an object")),
-        Err(error) => {
-            Err(error.status().map_or_else(|| error.to_string(), |status| format!("{} {}", status.code, status.message)))
-        }
+        Err(error) => Err(error
+            .status()
+            .map_or_else(|| error.to_string(), |status| format!("{} {}", status.code, status.message))),
     }
 }
 

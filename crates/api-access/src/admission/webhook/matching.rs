@@ -104,8 +104,6 @@ fn selects_namespace(
 fn selects_object(hook: &Hook<'_>, request: &Request<'_>, object: &Value) -> Result<bool, Status> {
     let selector = selector(hook, "objectSelector")?;
     let none = Map::new();
-    let selects = |object: &Value| {
-        object.is_object() && selector.matches(Some(object.labels().unwrap_or(&none)))
-    };
+    let selects = |object: &Value| object.is_object() && selector.matches(Some(object.labels().unwrap_or(&none)));
     Ok(selector.is_everything() || selects(object) || request.old.is_some_and(selects))
 }

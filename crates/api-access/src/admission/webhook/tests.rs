@@ -8,7 +8,8 @@ use super::super::testing::{Cluster, Write};
 use super::{Asked, Hook, denied, hooks, matches, read, review};
 
 fn hook(rule: Value, more: Value) -> Value {
-    let mut base = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]});
+    let mut base =
+        json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]});
     for (field, value) in rule.as_object().into_iter().flatten() {
         base[field] = value.clone();
     }
@@ -73,11 +74,15 @@ fn what_a_hook_hears() {
 
 #[test]
 fn answers_are_checked() {
-    let of = |response: Value| json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    let of =
+        |response: Value| json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
     let wrong = |review: Value, mutating| read(&review, "u", "v1", mutating).expect_err("wrong");
     assert_eq!(wrong(json!({}), false), "webhook response was absent");
     assert_eq!(wrong(of(json!({"uid": "x"})), false), "expected response.uid=\"u\", got \"x\"");
-    assert_eq!(wrong(of(json!({"uid": "u", "patch": "W10="})), false), "validating webhook may not return response.patch");
+    assert_eq!(
+        wrong(of(json!({"uid": "u", "patch": "W10="})), false),
+        "validating webhook may not return response.patch"
+    );
     assert_eq!(
         wrong(of(json!({"uid": "u", "patch": "W10="})), true),
         "webhook returned response.patch but not response.patchType"

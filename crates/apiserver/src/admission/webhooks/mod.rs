@@ -8,8 +8,8 @@ use std::sync::Arc;
 use base64::Engine;
 use coracle_api_access::admission::webhook::{self, Hook, Matched};
 use coracle_api_access::admission::{self as decide, Request};
-use coracle_api_meta::{Gvr, Status, Value};
 use coracle_api_merge::json_patch;
+use coracle_api_meta::{Gvr, Status, Value};
 use futures::future::join_all;
 use serde_json::json;
 
@@ -54,7 +54,12 @@ fn equivalents(attempt: &Attempt<'_>) -> Vec<Arc<Resource>> {
     resources.all().iter().filter(|row| row.stored && row.collection == own.collection).cloned().collect()
 }
 
-fn matched(attempt: &Attempt<'_>, hook: &Hook<'_>, object: &Value, rows: &[Arc<Resource>]) -> Result<Option<Matched>, Status> {
+fn matched(
+    attempt: &Attempt<'_>,
+    hook: &Hook<'_>,
+    object: &Value,
+    rows: &[Arc<Resource>],
+) -> Result<Option<Matched>, Status> {
     let gvrs: Vec<Gvr> = rows.iter().map(|row| row.gvr()).collect();
     with_request(attempt, |request| webhook::matches(hook, request, object, &gvrs, &View(attempt.ctx)))
 }
@@ -85,7 +90,10 @@ async fn ask(
         return Err(webhook::no_dry_run(hook.name()).into());
     }
     let Some(version) = hook.review_version() else {
-        return Err(Failure::Call("could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)".to_owned()));
+        return Err(Failure::Call(
+            "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)"
+                .to_owned(),
+        ));
     };
     let resource = &attempt.target.resource;
     let (uid, gvr, gvk) = (time::uid(), row.gvr(), row.gvk());
