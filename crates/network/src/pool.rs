@@ -47,6 +47,15 @@ impl Pool {
         }
     }
 
+    /// Of an address of the CIDR.
+    fn offset(&self, address: IpAddr) -> u128 {
+        match (address, self.cidr.network()) {
+            (IpAddr::V4(v4), IpAddr::V4(first)) => u128::from(u32::from(v4).wrapping_sub(u32::from(first))),
+            (IpAddr::V6(v6), IpAddr::V6(first)) => u128::from(v6).wrapping_sub(u128::from(first)),
+            _ => 0,
+        }
+    }
+
     /// Gives the sandbox an address that nobody has.
     pub(crate) fn allocate(&mut self, sandbox: &str) -> Option<IpAddr> {
         let (first, end) = (FIRST, self.end());
@@ -58,11 +67,13 @@ impl Pool {
         Some(address)
     }
 
-    /// Notes that the sandbox has this address. `false` when another has it or it is not of the pool.
+    /// Notes that the sandbox has this address. `false` when another has it or it is not of the pool. What is given
+    /// next comes after it: those before may have been given back a moment ago, by a process that is gone.
     pub(crate) fn reserve(&mut self, address: IpAddr, sandbox: &str) -> bool {
         if !self.cidr.contains(&address) || address == self.gateway() {
             return false;
         }
+        self.next = self.next.max(self.offset(address) + 1);
         self.used.entry(address).or_insert_with(|| sandbox.to_owned()) == sandbox
     }
 
@@ -109,6 +120,10 @@ mod tests {
         assert!(!pool.reserve("10.1.2.1".parse().unwrap(), "b"));
         assert!(!pool.reserve("10.9.9.9".parse().unwrap(), "b"));
         assert_eq!(text(pool.allocate("b")), "10.1.2.3");
+        assert!(pool.reserve("10.1.2.9".parse().unwrap(), "c"));
+        assert_eq!(text(pool.allocate("d")), "10.1.2.10", "not what was given back before the start");
+        assert!(pool.reserve("10.1.2.254".parse().unwrap(), "e"));
+        assert_eq!(text(pool.allocate("f")), "10.1.2.4", "and round");
     }
 
     #[test]
