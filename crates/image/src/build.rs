@@ -142,6 +142,9 @@ mod tests {
         let again = store.import_single_layer("demo:2", &files, config).unwrap();
         assert_eq!(record.id, again.id);
         let layers = store.layer_dirs(&record.layers);
+        let usage = store.usage();
+        assert!(usage.0 > 0 && usage.1 > 3, "{usage:?}");
+        assert_eq!(store.usage(), usage);
         assert_eq!(std::fs::read_to_string(layers[0].join("l")).unwrap(), "text");
         drop(store);
 

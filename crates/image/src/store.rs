@@ -1,6 +1,7 @@
 //! The store: an index of images, blobs by digest, one folder for each unpacked layer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ use crate::{Digest, Error, ImageConfig, Reference, Result, layer};
 const LAYOUT_VERSION: u32 = 1;
 /// Largest manifest, index or configuration.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
+
+/// How long half a download is kept to go on with.
+const PARTIAL_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 /// Where the store is and whom it may ask.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +76,8 @@ struct Inner {
     /// One fetches a layer at a time.
     turns: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     client: crate::http::Client,
+    /// Bytes and inodes of layers, by folder.
+    measured: Mutex<BTreeMap<OsString, (u64, u64)>>,
     /// One unpacks a layer at a time: the same layer must not be unpacked twice at once.
     unpacking: Mutex<()>,
     temporary: AtomicU64,
@@ -104,6 +110,7 @@ impl ImageStore {
             index: Mutex::new(index),
             arriving: Mutex::default(),
             turns: Mutex::default(),
+            measured: Mutex::default(),
             client,
             unpacking: Mutex::default(),
             temporary: AtomicU64::new(0),
@@ -236,10 +243,21 @@ impl ImageStore {
         Ok(freed)
     }
 
-    /// Bytes and inodes of all content.
+    /// Bytes and inodes of all content. Layers do not change, so each is measured once.
     #[must_use]
     pub fn usage(&self) -> (u64, u64) {
-        host_fs::disk_usage(self.dir())
+        let (mut bytes, mut inodes) = host_fs::disk_usage(&self.dir().join("blobs"));
+        let mut measured = lock(&self.inner.measured);
+        let mut still_there = BTreeMap::new();
+        for entry in std::fs::read_dir(self.dir().join("layers")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let usage = measured.get(&name).copied().unwrap_or_else(|| host_fs::disk_usage(&entry.path()));
+            bytes += usage.0;
+            inodes += usage.1;
+            still_there.insert(name, usage);
+        }
+        *measured = still_there;
+        (bytes, inodes)
     }
 
     /// Keeps [`Self::collect`] away until what this returns is dropped.
@@ -312,7 +330,10 @@ impl ImageStore {
     fn clear_temporary(&self) -> Result<()> {
         let folder = self.dir().join("tmp");
         for entry in std::fs::read_dir(&folder).context(|| format!("list {}", folder.display()))?.flatten() {
-            if entry.path().extension().is_none_or(|extension| extension != "partial") {
+            let age =
+                entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+            let is_fresh = age.is_some_and(|age| age < PARTIAL_AGE_MAX);
+            if !is_fresh || entry.path().extension().is_none_or(|extension| extension != "partial") {
                 host_fs::remove_all(&entry.path())?;
             }
         }

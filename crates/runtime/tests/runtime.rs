@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use coracle_cri::{ContainerState, RuntimeService, SandboxState};
+use coracle_cri::{ContainerState, DnsConfig, RuntimeEvent, RuntimeService, SandboxState};
 use support::Bench;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,4 +104,67 @@ async fn many_pods_come_and_go_at_once() {
     }
     assert!(bench.runtime.list_pod_sandboxes().await.unwrap().is_empty());
     std::sync::Arc::into_inner(bench).unwrap().end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_are_rotated_and_events_told() {
+    let bench = Bench::new().await;
+    let mut events = bench.runtime.events();
+    let pod = bench.pod("rotate").await;
+    let id = bench.start(&pod, "main", "echo one; until [ -e /tmp/go ]; do sleep 0.01; done; echo two").await;
+    let status = bench.status(&id).await;
+    bench.wait_for("the first line", || bench.log(&pod, "main").contains("one")).await;
+    std::fs::rename(&status.log_path, format!("{}.1", status.log_path)).unwrap();
+    bench.runtime.reopen_container_log(&id).await.unwrap();
+    std::fs::write(format!("/proc/{}/root/tmp/go", status.pid.unwrap()), "").unwrap();
+    bench.wait_exited(&id).await;
+    assert_eq!(bench.log(&pod, "main"), "stdout F two\n");
+    bench.runtime.remove_container(&id).await.unwrap();
+    bench.runtime.stop_pod_sandbox(&pod.id).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| *last != "SandboxStopped") {
+        let event = tokio::time::timeout(support::WAIT_MAX, events.recv()).await.unwrap().unwrap();
+        let (kind, container, sandbox, uid) = match event {
+            RuntimeEvent::ContainerStarted { container_id, sandbox_id, pod_uid } => {
+                ("ContainerStarted", container_id, sandbox_id, pod_uid)
+            }
+            RuntimeEvent::ContainerExited { container_id, sandbox_id, pod_uid } => {
+                ("ContainerExited", container_id, sandbox_id, pod_uid)
+            }
+            RuntimeEvent::ContainerRemoved { container_id, sandbox_id, pod_uid } => {
+                ("ContainerRemoved", container_id, sandbox_id, pod_uid)
+            }
+            RuntimeEvent::SandboxStopped { sandbox_id, pod_uid } => ("SandboxStopped", id.clone(), sandbox_id, pod_uid),
+            RuntimeEvent::Lagged => panic!("nothing lags"),
+        };
+        assert_eq!((&container, &sandbox, uid.as_str()), (&id, &pod.id, "uid-rotate"));
+        seen.push(kind);
+    }
+    assert_eq!(seen, ["ContainerStarted", "ContainerExited", "ContainerRemoved", "SandboxStopped"]);
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_have_settings_of_their_own() {
+    let bench = Bench::new().await;
+    let mut config = bench.pod_config("settings");
+    config.dns_config = Some(DnsConfig {
+        servers: vec!["192.0.2.53".into()],
+        searches: vec!["a.test".into(), "b.test".into()],
+        options: vec!["ndots:5".into()],
+    });
+    config.linux.sysctls.insert("kernel.shm_rmid_forced".into(), "1".into());
+    let pod = bench.pod_of(config).await;
+    let script = "cat /etc/resolv.conf /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let (_, shown) = bench.run_of(&pod, &bench.config("main", script)).await;
+    assert_eq!(shown, "search a.test b.test\nnameserver 192.0.2.53\noptions ndots:5\n1\n0");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/shm_rmid_forced").unwrap(), "0\n");
+    let mut wrong = bench.pod_config("wrong");
+    wrong.linux.sysctls.insert("kernel.nope".into(), "1".into());
+    let error = bench.runtime.run_pod_sandbox(&wrong, "").await.unwrap_err().to_string();
+    assert!(error.contains("set sysctl kernel.nope to \"1\": no such file or directory"), "{error}");
+    let error = bench.runtime.run_pod_sandbox(&wrong, "kata").await.unwrap_err().to_string();
+    assert!(error.contains("no runtime for \"kata\" is configured"), "{error}");
+    assert_eq!(bench.runtime.list_pod_sandboxes().await.unwrap().len(), 1);
+    bench.end().await;
 }
