@@ -9,6 +9,7 @@
 
 mod authorize;
 mod conditions;
+mod expressions;
 mod input;
 pub mod matching;
 mod merge;
@@ -17,6 +18,7 @@ mod validating;
 
 pub use authorize::{Ask, Query};
 pub use conditions::{Conditions, Verdict};
+pub use expressions::expression_errors;
 pub use input::Request;
 pub use mutating::MutatingPolicy;
 pub use validating::{Action, Decision, Outcome, ValidatingPolicy, denial, type_check, warning_of};

@@ -24,6 +24,17 @@ pub fn resources(constraints: &Value, request: &Request<'_>) -> bool {
         && object(&constraints["objectSelector"], request)
 }
 
+/// Requests that no policy sees: policies and webhook configurations themselves, and reviews of tokens and access.
+#[must_use]
+pub fn is_exempt(request: &Request<'_>) -> bool {
+    let resource = request.resource.resource.as_str();
+    match request.resource.group.as_str() {
+        "admissionregistration.k8s.io" => true,
+        "authentication.k8s.io" | "authorization.k8s.io" => resource.ends_with("reviews"),
+        _ => false,
+    }
+}
+
 fn named(rule: &Value, request: &Request<'_>) -> bool {
     let names = rule["resourceNames"].as_array().map(Vec::as_slice).unwrap_or_default();
     names.is_empty() || names.iter().any(|name| name == request.name)

@@ -47,7 +47,7 @@ impl ObjectType for Loose {
     }
 }
 
-fn objects() -> Objects {
+pub(crate) fn objects() -> Objects {
     Arc::new(|name: &str| {
         let known = name == "JSONPatch" || name == "Object" || name.starts_with("Object.");
         known.then(|| Arc::new(Loose(name.to_owned())) as Arc<dyn ObjectType>)

@@ -230,3 +230,28 @@ fn rules_and_selectors_match() {
     named["resourceNames"] = json!(["other"]);
     assert!(!matches(json!({ "resourceRules": [named] })));
 }
+
+#[test]
+fn expressions_compile_when_they_are_stored() {
+    let errors = |kind: &str, object: Value| {
+        let errors = coracle_api_policy::expression_errors(kind, &object);
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let webhook =
+        |source: &str| json!({ "webhooks": [{ "matchConditions": [{ "name": "c", "expression": source }] }] });
+    assert_eq!(errors("ValidatingWebhookConfiguration", webhook("object.metadata.name != 'x'")), Vec::<String>::new());
+    let found = errors("MutatingWebhookConfiguration", webhook("... [] bad expression"));
+    assert!(
+        found[0].starts_with(
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": compilation failed"
+        ),
+        "{found:?}"
+    );
+    let policy = json!({ "spec": { "validations": [
+        { "expression": "1", "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas" }, { "expression": "nope" }] } });
+    let found = errors("ValidatingAdmissionPolicy", policy);
+    assert_eq!(found[0], "spec.validations[0].expression: Invalid value: \"1\": must evaluate to bool");
+    assert!(found.len() == 2 && found[1].contains("undeclared reference to 'nope'"), "{found:?}");
+    let policy = json!({ "spec": { "mutations": [{ "applyConfiguration": { "expression": "Object{spec: Object.spec{replicas: 1}}" } }] } });
+    assert_eq!(errors("MutatingAdmissionPolicy", policy), Vec::<String>::new());
+}

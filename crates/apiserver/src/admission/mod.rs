@@ -3,6 +3,7 @@
 //! Source: `pkg/kubeapiserver/options/plugins.go`.
 
 mod certificates;
+mod policies;
 pub(crate) mod quota;
 mod rbac;
 mod webhooks;
@@ -66,6 +67,7 @@ fn with_request<T>(attempt: &Attempt<'_>, run: impl FnOnce(&Request<'_>) -> T) -
 pub(crate) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
     with_request(attempt, |request| decide::mutate(request, object, &View(attempt.ctx)))?;
     certificates::mutate(attempt, object)?;
+    policies::mutate(attempt, object)?;
     webhooks::mutate(attempt, object).await
 }
 
@@ -77,6 +79,7 @@ pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<()
     notes.warnings.into_iter().for_each(|warning| attempt.ctx.warn(warning));
     rbac::validate(attempt, object)?;
     certificates::validate(attempt, object)?;
+    policies::validate(attempt, object)?;
     if matches!(attempt.operation, Operation::Delete | Operation::Connect) {
         // Nothing is written: hooks that would change the object may still refuse.
         webhooks::mutate(attempt, &mut object.clone()).await?;

@@ -6,7 +6,7 @@ use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{FieldError, FieldPath, Gvk, Status, Value};
 use coracle_api_rules::{Strategy, convert, strategy, table as tables};
 use coracle_api_schema::crd::Compiled;
-use coracle_api_schema::{self as schema, DecodeError, Decoded, Limits, TypeId, builtin, proto};
+use coracle_api_schema::{self as schema, DecodeError, Decoded, Limits, Schemas, TypeId, builtin, proto};
 use http::StatusCode;
 use serde_json::json;
 
@@ -48,6 +48,14 @@ pub(crate) type CustomSchema = Option<std::sync::Arc<Compiled>>;
 
 fn compiled(resource: &Resource) -> Option<&Compiled> {
     resource.custom.as_ref()?.compiled.as_deref()
+}
+
+/// The types of a resource's objects.
+pub(crate) fn types(resource: &Resource) -> Option<(&Schemas, TypeId)> {
+    match compiled(resource) {
+        Some(compiled) => Some((&compiled.schemas, compiled.root)),
+        None => Some((builtin(), type_of(&resource.gvk())?)),
+    }
 }
 
 fn rules(resource: &Resource) -> &'static dyn Strategy {
