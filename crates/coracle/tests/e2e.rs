@@ -56,3 +56,21 @@ fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(200)..].join("\n")
 }
+
+#[test]
+fn the_demo_answers() {
+    let cluster = Cluster::start(Options {
+        binary: env!("CARGO_BIN_EXE_coracle").into(),
+        pod_cidr: "10.242.0.0/24".to_owned(),
+        service_cidr: "10.114.0.0/16".to_owned(),
+        arguments: vec!["--demo".to_owned()],
+    })
+    .expect("the cluster starts");
+    let shown = coracle_testkit::wait_for("the demo's answer", std::time::Duration::from_secs(90), || {
+        let output = cluster.output();
+        output.contains("answers:").then_some(output)
+    });
+    assert!(shown.contains("http://demo.default.svc.cluster.local/ answers: Hello from demo-"), "{shown}");
+    let own = cluster.coracle(&["kubectl", "get", "deployment", "demo", "-o", "jsonpath={.status.availableReplicas}"]);
+    assert_eq!(String::from_utf8_lossy(&own.expect("kubectl").stdout), "2");
+}
