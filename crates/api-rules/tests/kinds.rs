@@ -174,3 +174,59 @@ fn bad_objects() {
     }
     expect_file!["data/bad.out"].assert_eq(&text);
 }
+
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+            let key = key.replace('~', "~0").replace('/', "~1");
+            places(value, &format!("{at}/{key}"), found);
+        }),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| places(value, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// Objects of the wrong shape are for the schema to refuse; here they must do no harm.
+#[test]
+fn nothing_panics() {
+    use serde_json::json;
+    let odd = [Value::Null, "é".into(), (-1).into(), i64::MAX.into(), json!([null]), json!(["é"]), json!({"é": "é"})];
+    let now: jiff::Timestamp = "2026-01-01T00:10:00Z".parse().expect("a time");
+    for object in good() {
+        let (gvk, rules, old) = (gvk(&object), rules(&object), created(object));
+        let mut found = Vec::new();
+        places(&old, "", &mut found);
+        for (index, place) in found.iter().enumerate().filter(|(_, place)| !place.is_empty()) {
+            // Trying all at every place takes minutes.
+            for odd in odd.iter().cycle().skip(index).take(2) {
+                let mut new = old.clone();
+                *new.pointer_mut(place).expect("a place") = odd.clone();
+                let raw = new.clone();
+                rules.default(&mut new);
+                let mut fresh = new.clone();
+                rules.prepare_for_create(&mut fresh);
+                let _ = rules.validate_create(&fresh);
+                let _ = rules.warnings_on_create(&fresh);
+                for (new, old) in [(&new, &old), (&old, &raw)] {
+                    let mut changed = new.clone();
+                    rules.prepare_for_update(&mut changed, old);
+                    let _ = rules.validate_update(&changed, old);
+                    let _ = rules.warnings_on_update(&changed, old);
+                    for subresource in ["status", "ephemeralcontainers", "resize", "finalize", "approval"] {
+                        let mut changed = new.clone();
+                        rules.prepare_for_subresource_update(subresource, &mut changed, old);
+                        let _ = rules.validate_subresource_update(subresource, &changed, old);
+                    }
+                }
+                let _ = table::row(&gvk, &raw, now);
+                for field in rules.selectable_fields() {
+                    let _ = rules.field_value(&raw, field);
+                }
+                let _ = rules.grace_seconds(&raw, None);
+            }
+        }
+    }
+}
