@@ -5,14 +5,16 @@ use coracle_client::{Api, Client, Informer, ListParams};
 use coracle_driver::Caches;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Service,
-    ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+    ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::StorageClass;
 use tokio_util::sync::CancellationToken;
 
 macro_rules! informers {
@@ -47,6 +49,7 @@ fn follow<K: Object>(client: &Client, stop: &CancellationToken, fields: &str) ->
 informers! {
     budgets: PodDisruptionBudget;
     claims: PersistentVolumeClaim;
+    classes: StorageClass;
     cluster_roles: ClusterRole;
     config_maps: ConfigMap = "metadata.name=kube-root-ca.crt";
     cron_jobs: CronJob;
@@ -61,9 +64,12 @@ informers! {
     quotas: ResourceQuota;
     replica_sets: ReplicaSet;
     replication_controllers: ReplicationController;
+    requests: CertificateSigningRequest;
     revisions: ControllerRevision;
     service_accounts: ServiceAccount;
     services: Service;
     slices: EndpointSlice;
     stateful_sets: StatefulSet;
+    token_secrets: Secret = "type=kubernetes.io/service-account-token";
+    volumes: PersistentVolume;
 }

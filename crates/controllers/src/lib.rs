@@ -6,6 +6,7 @@
 //! owners). Nothing polls. It never reads flags, files or the environment.
 
 mod access;
+mod certificates;
 mod discovery;
 mod endpoints;
 mod gc;
@@ -15,6 +16,7 @@ mod namespaces;
 mod nodes;
 mod policy;
 mod sets;
+mod storage;
 mod workloads;
 
 use std::sync::Arc;
@@ -28,10 +30,16 @@ use tokio_util::task::TaskTracker;
 use informers::Informers;
 
 /// How the controllers are run.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     /// PEM of the CA that clients in pods trust the API server by.
     pub root_ca_pem: String,
+    /// PEM of that CA's key. Empty: certificate requests are signed by another program.
+    pub ca_key_pem: String,
+    /// PEM of the key that signs service-account tokens. Empty: secrets of that type stay without a token.
+    pub service_account_key_pem: String,
+    /// `iss` of service-account tokens.
+    pub issuer: String,
 }
 
 /// Runs every controller until `stop`. The handle ends when everything under way is done.
@@ -46,6 +54,8 @@ pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHan
             namespaces::start(&context);
             nodes::start(&context);
             jobs::start(&context);
+            storage::start(&context);
+            certificates::start(&context);
             let census = gc::start(&context);
             policy::start(&context, &census);
         }

@@ -5,6 +5,7 @@
 //! and makes them run again. Reasons, messages and names are upstream's. This crate never knows clients or tasks.
 
 pub mod aggregation;
+pub mod certificates;
 pub mod cron;
 pub mod cronjob;
 pub mod daemonset;
@@ -26,3 +27,4 @@ pub mod serviceaccount;
 pub mod statefulset;
 pub mod template;
 pub mod ttl;
+pub mod volumes;

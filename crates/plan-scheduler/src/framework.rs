@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::explain;
 use crate::info::{NodeInfo, PodInfo};
 use crate::plugins::{self, State};
-use crate::preemption::{self, Preemption};
+use crate::preemption::{self, Nomination};
 use crate::status::{Code, Rejection};
 
 /// Nodes that are looked at in any case. Source: `minFeasibleNodesToFind`.
@@ -34,7 +34,7 @@ pub struct Refusal {
     pub message: String,
     /// Names of the plugins whose events could change the answer.
     pub plugins: BTreeSet<&'static str>,
-    pub preemption: Option<Preemption>,
+    pub nomination: Nomination,
 }
 
 /// Per-node refusals of one cycle.
@@ -52,7 +52,7 @@ pub fn schedule(cluster: &Cluster, pod: &Arc<PodInfo>, rng: &mut Rng) -> Decisio
         return Decision::Reject(Box::new(Refusal {
             message: "no nodes available to schedule pods".to_owned(),
             plugins: BTreeSet::from([plugins::NODE_UNSCHEDULABLE]),
-            preemption: None,
+            nomination: Nomination::Clear,
         }));
     }
     let mut diagnosis = Diagnosis::default();
@@ -138,13 +138,13 @@ fn best<'a>(state: &State<'_>, pod: &PodInfo, feasible: &[&'a NodeInfo], rng: &m
 }
 
 fn refuse(cluster: &Cluster, pod: &Arc<PodInfo>, state: Option<&State<'_>>, diagnosis: Diagnosis) -> Decision {
-    let (preemption, note) = match state {
+    let (nomination, note) = match state {
         Some(state) => preemption::try_preempt(cluster, state, pod, &diagnosis),
         None => preemption::not_helpful(cluster, pod),
     };
     let plugins = diagnosis.by_node.values().chain(&diagnosis.pre_filter).map(|rejection| rejection.plugin).collect();
     let message = explain::fit_error(cluster.nodes().len(), &diagnosis, &note);
-    Decision::Reject(Box::new(Refusal { message, plugins, preemption }))
+    Decision::Reject(Box::new(Refusal { message, plugins, nomination }))
 }
 
 /// Whether removing pods from the node could help.

@@ -18,4 +18,5 @@ pub mod status;
 pub use cluster::Cluster;
 pub use framework::{Decision, Refusal, schedule};
 pub use info::PodInfo;
+pub use preemption::{Nomination, Preemption};
 pub use queue::{Happening, Queue};

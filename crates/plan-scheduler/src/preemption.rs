@@ -21,6 +21,16 @@ const PLUGIN: &str = "DefaultPreemption";
 const CANDIDATES_MIN: usize = 100;
 const CANDIDATES_PERCENTAGE: usize = 10;
 
+/// What becomes of the node that waits for the pod.
+#[derive(Debug, Clone, Default)]
+pub enum Nomination {
+    /// As before.
+    #[default]
+    Keep,
+    Clear,
+    Free(Preemption),
+}
+
 /// The node to free and the pods to end, most important first.
 #[derive(Debug, Clone)]
 pub struct Preemption {
@@ -66,10 +76,10 @@ fn may_preempt(cluster: &Cluster, pod: &PodInfo) -> Result<(), String> {
 
 /// What is said when the pod was refused before any node was looked at.
 #[must_use]
-pub fn not_helpful(cluster: &Cluster, pod: &PodInfo) -> (Option<Preemption>, String) {
+pub fn not_helpful(cluster: &Cluster, pod: &PodInfo) -> (Nomination, String) {
     match may_preempt(cluster, pod) {
-        Ok(()) => (None, no_help(cluster.nodes().len(), &BTreeMap::new())),
-        Err(why) => (None, with_claims_note(&why)),
+        Ok(()) => (Nomination::Clear, no_help(cluster.nodes().len(), &BTreeMap::new())),
+        Err(why) => (Nomination::Keep, with_claims_note(&why)),
     }
 }
 
@@ -80,9 +90,9 @@ pub fn try_preempt(
     state: &State<'_>,
     pod: &Arc<PodInfo>,
     diagnosis: &Diagnosis,
-) -> (Option<Preemption>, String) {
+) -> (Nomination, String) {
     if let Err(why) = may_preempt(cluster, pod) {
-        return (None, with_claims_note(&why));
+        return (Nomination::Keep, with_claims_note(&why));
     }
     let potential: Vec<&NodeInfo> = diagnosis
         .by_node
@@ -103,8 +113,10 @@ pub fn try_preempt(
         }
     }
     match pick(candidates) {
-        Some(best) => (Some(Preemption { node: best.node.to_owned(), victims: best.victims }), String::new()),
-        None => (None, no_help(cluster.nodes().len(), &rejections)),
+        Some(best) => {
+            (Nomination::Free(Preemption { node: best.node.to_owned(), victims: best.victims }), String::new())
+        }
+        None => (Nomination::Clear, no_help(cluster.nodes().len(), &rejections)),
     }
 }
 

@@ -7,7 +7,7 @@ use coracle_client::{Api, Client, DeleteParams, EventRecorder, Patch, PatchParam
 use coracle_plan_core::pod::condition;
 use coracle_plan_core::time::seconds;
 use coracle_plan_scheduler::plugins::volume_binding::Choice;
-use coracle_plan_scheduler::{PodInfo, Refusal};
+use coracle_plan_scheduler::{Nomination, PodInfo, Refusal};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
@@ -66,11 +66,12 @@ impl Act {
         let name = self.name.clone();
         self.tasks.spawn(async move {
             recorder.warning(&reference_to(&*pod), "FailedScheduling", &refusal.message);
-            let node = refusal.preemption.as_ref().map(|preemption| preemption.node.as_str());
-            if let Err(error) = set_unscheduled(&client, &pod, "Unschedulable", &refusal.message, node).await {
+            if let Err(error) =
+                set_unscheduled(&client, &pod, "Unschedulable", &refusal.message, &refusal.nomination).await
+            {
                 tracing::debug!(%error, pod = pod.name(), "say why the pod waits");
             }
-            let Some(preemption) = refusal.preemption else { return };
+            let Nomination::Free(preemption) = refusal.nomination else { return };
             for victim in &preemption.victims {
                 if let Err(error) = evict(&client, &recorder, &name, &pod, &preemption.node, victim).await {
                     tracing::debug!(%error, pod = victim.pod.name(), "preempt");
@@ -86,7 +87,7 @@ impl Act {
         let (pod, message) = (pod.clone(), message.to_owned());
         self.tasks.spawn(async move {
             recorder.warning(&reference_to(&*pod), "FailedScheduling", &message);
-            if let Err(error) = set_unscheduled(&client, &pod, "SchedulerError", &message, None).await {
+            if let Err(error) = set_unscheduled(&client, &pod, "SchedulerError", &message, &Nomination::Clear).await {
                 tracing::debug!(%error, pod = pod.name(), "say why the pod waits");
             }
         });
@@ -137,7 +138,7 @@ async fn set_unscheduled(
     pod: &Pod,
     reason: &str,
     message: &str,
-    nominated: Option<&str>,
+    nomination: &Nomination,
 ) -> Result<()> {
     let before = condition(pod, "PodScheduled");
     let told = before.is_some_and(|before| {
@@ -145,7 +146,13 @@ async fn set_unscheduled(
             && before.reason.as_deref() == Some(reason)
             && before.message.as_deref() == Some(message)
     });
-    if told && nominated.is_none() {
+    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).unwrap_or_default();
+    let renamed = match nomination {
+        Nomination::Free(preemption) => Some(preemption.node.as_str()),
+        Nomination::Clear if !nominated.is_empty() => Some(""),
+        _ => None,
+    };
+    if told && renamed.is_none() {
         return Ok(());
     }
     let now = seconds(Timestamp::now());
@@ -159,8 +166,8 @@ async fn set_unscheduled(
         "lastProbeTime": null,
         "lastTransitionTime": since.unwrap_or(now),
     }]});
-    if let Some(node) = nominated {
-        status["nominatedNodeName"] = Value::from(node);
+    if let Some(node) = renamed {
+        status["nominatedNodeName"] = if node.is_empty() { Value::Null } else { Value::from(node) };
     }
     patch_status(client, pod, status).await
 }

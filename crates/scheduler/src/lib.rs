@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use coracle_client::{Api, Client, EventRecorder, Informer, ListParams};
 use coracle_plan_core::rng::Rng;
-use coracle_plan_scheduler::{Cluster, Decision, PodInfo, Queue, schedule};
+use coracle_plan_scheduler::{Cluster, Decision, Nomination, PodInfo, Queue, schedule};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -140,10 +140,13 @@ impl Scheduler {
                 self.act.bind(pod.pod.clone(), node, volumes);
             }
             Decision::Reject(refusal) => {
-                let nominated = refusal.preemption.as_ref().map(|preemption| preemption.node.clone());
-                match &nominated {
-                    Some(node) => drop(self.cluster.nominated.insert(uid.clone(), (node.clone(), pod.clone()))),
-                    None => drop(self.cluster.nominated.remove(&uid)),
+                match &refusal.nomination {
+                    Nomination::Free(preemption) => {
+                        let waiting = (preemption.node.clone(), pod.clone());
+                        self.cluster.nominated.insert(uid.clone(), waiting);
+                    }
+                    Nomination::Clear => drop(self.cluster.nominated.remove(&uid)),
+                    Nomination::Keep => {}
                 }
                 self.queue.failed(&uid, refusal.plugins.clone(), now);
                 self.act.refuse(pod.pod.clone(), *refusal);

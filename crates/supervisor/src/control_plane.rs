@@ -82,7 +82,12 @@ impl ControlPlane {
 
     fn start_controllers(&self, credentials: &Credentials, scope: &Scope) {
         let manager = UserInfo::authenticated("system:kube-controller-manager", &["system:masters"]);
-        let config = coracle_controllers::Config { root_ca_pem: credentials.ca_cert_pem.clone() };
+        let config = coracle_controllers::Config {
+            root_ca_pem: credentials.ca_cert_pem.clone(),
+            ca_key_pem: credentials.ca_key_pem.clone(),
+            service_account_key_pem: credentials.service_account_key_pem.clone(),
+            issuer: ISSUER.to_owned(),
+        };
         let client = self.client(manager, "kube-controller-manager");
         let controllers = coracle_controllers::start(config, client, scope.stop.clone());
         let scheduler = UserInfo::authenticated("system:kube-scheduler", &[]);
