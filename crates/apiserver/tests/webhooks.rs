@@ -37,6 +37,9 @@ fn judge(path: &str, request: &Value) -> Value {
         "/second" if request["object"]["data"]["first"] == "yes" => {
             patch(json!([{"op": "add", "path": "/data/second", "value": "yes"}]))
         }
+        "/odd" => patch(
+            json!([{"op": "add", "path": "/nothing", "value": 1}, {"op": "add", "path": "/data/odd", "value": "yes"}]),
+        ),
         "/keep" if request["operation"] == "DELETE" && request["oldObject"]["metadata"]["name"] == "kept" => {
             json!({"uid": uid, "allowed": false, "status": {"message": "it is kept", "code": 403, "reason": "Forbidden"}})
         }
@@ -255,4 +258,24 @@ async fn what_is_only_tried_needs_hooks_without_side_effects() {
     let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
     // Only NoneOnDryRun and None are accepted since v1.
     assert!(call(&admin, Method::POST, path, &object).await.expect_err("refused").starts_with("422 "));
+}
+
+#[tokio::test]
+async fn conditions_decide_who_is_asked() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let mut deny = hook("deny", json!(["CREATE"]), hooks.url("/deny"));
+    deny["matchConditions"] = json!([{"name": "skip", "expression": "object.metadata.name != 'skip-me'"}]);
+    register(&admin, "Validating", "v", json!([deny])).await;
+    create(&admin, MAPS, "skip-me").await.expect("not asked");
+    assert!(create(&admin, MAPS, "a").await.expect_err("refused").contains("denied the request"));
+}
+
+#[tokio::test]
+async fn what_hooks_add_is_read_as_if_a_client_had_sent_it() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    register(&admin, "Mutating", "m", json!([hook("odd", json!(["CREATE"]), hooks.url("/odd"))])).await;
+    let made = create(&admin, MAPS, "a").await.expect("a map");
+    assert_eq!((&made["data"]["odd"], made.get("nothing")), (&json!("yes"), None));
 }

@@ -1,5 +1,5 @@
 //! Admission: the decisions of `api-access` over what the store holds, the plugins that need more than values,
-//! webhooks, and quota.
+//! policies, webhooks, and quota.
 //! Source: `pkg/kubeapiserver/options/plugins.go`.
 
 mod certificates;
@@ -79,10 +79,10 @@ pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<()
     notes.warnings.into_iter().for_each(|warning| attempt.ctx.warn(warning));
     rbac::validate(attempt, object)?;
     certificates::validate(attempt, object)?;
-    policies::validate(attempt, object)?;
     if matches!(attempt.operation, Operation::Delete | Operation::Connect) {
         // Nothing is written: hooks that would change the object may still refuse.
         webhooks::mutate(attempt, &mut object.clone()).await?;
     }
+    policies::validate(attempt, object)?;
     webhooks::validate(attempt, object).await
 }

@@ -16,14 +16,14 @@ use crate::registry::objects;
 const GROUP: &str = "admissionregistration.k8s.io";
 
 /// What a write is to policies, as far as it must be made for them.
-struct Facts {
+pub(super) struct Facts {
     kind: Gvk,
     resource: coracle_api_meta::Gvr,
     namespace: Option<Value>,
 }
 
 impl Facts {
-    fn of(attempt: &Attempt<'_>) -> Self {
+    pub(super) fn of(attempt: &Attempt<'_>) -> Self {
         let resource = &attempt.target.resource;
         let namespace = attempt.target.namespace.as_str();
         let within = !namespace.is_empty() && resource.plural != "namespaces";
@@ -34,7 +34,7 @@ impl Facts {
         }
     }
 
-    fn request<'a>(&'a self, attempt: &'a Attempt<'_>, object: Option<&'a Value>) -> Request<'a> {
+    pub(super) fn request<'a>(&'a self, attempt: &'a Attempt<'_>, object: Option<&'a Value>) -> Request<'a> {
         Request {
             operation: attempt.operation.as_str(),
             kind: &self.kind,
@@ -54,7 +54,7 @@ impl Facts {
 }
 
 /// Answers what expressions ask of `authorizer`.
-fn asked(attempt: &Attempt<'_>, query: &Query) -> (bool, String) {
+pub(super) fn asked(attempt: &Attempt<'_>, query: &Query) -> (bool, String) {
     let account = query
         .service_account
         .as_ref()
@@ -70,6 +70,11 @@ fn asked(attempt: &Attempt<'_>, query: &Query) -> (bool, String) {
         path: (!query.path.is_empty()).then_some(query.path.as_str()),
     };
     (View(attempt.ctx).allows(&attributes), String::new())
+}
+
+/// Whether there are policies of a kind at all.
+fn any(attempt: &Attempt<'_>, plural: &str) -> bool {
+    attempt.ctx.server.store.local_count(&format!("{GROUP}/{plural}")) > 0
 }
 
 /// Policies of a kind whose constraints match, each with its bindings that match.
@@ -152,6 +157,9 @@ fn denied(attempt: &Attempt<'_>, message: String, reason: &str) -> Status {
 /// Holds a write against the validating policies.
 pub(super) fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     compiles(attempt, object)?;
+    if !any(attempt, "validatingadmissionpolicies") {
+        return Ok(());
+    }
     let facts = Facts::of(attempt);
     let ask = |query: &Query| asked(attempt, query);
     let request = Request { ask: Some(&ask), ..facts.request(attempt, Some(object)) };
@@ -207,7 +215,8 @@ fn act(attempt: &Attempt<'_>, policy: &Value, binding: &Value, decisions: &[Deci
 
 /// Lets the mutating policies change an object; those that ask for it see it again when others changed it after them.
 pub(super) fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
-    if !matches!(attempt.operation, Operation::Create | Operation::Update) {
+    let writes = matches!(attempt.operation, Operation::Create | Operation::Update);
+    if !writes || !any(attempt, "mutatingadmissionpolicies") {
         return Ok(());
     }
     let facts = Facts::of(attempt);

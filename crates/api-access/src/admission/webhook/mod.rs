@@ -38,6 +38,12 @@ impl<'a> Hook<'a> {
         self.0.get("clientConfig").unwrap_or(&Value::Null)
     }
 
+    /// CEL that has to hold for the hook to be asked.
+    #[must_use]
+    pub fn match_conditions(&self) -> Option<&'a Value> {
+        self.0.get("matchConditions").filter(|conditions| conditions.as_array().is_some_and(|all| !all.is_empty()))
+    }
+
     /// A failed call does not matter.
     #[must_use]
     pub fn ignores_failures(&self) -> bool {

@@ -10,12 +10,15 @@ use coracle_api_access::admission::webhook::{self, Hook, Matched};
 use coracle_api_access::admission::{self as decide, Request};
 use coracle_api_merge::json_patch;
 use coracle_api_meta::{Gvr, Status, Value};
+use coracle_api_policy::{Conditions, Query, Request as PolicyRequest, Verdict};
 use futures::future::join_all;
 use serde_json::json;
 
+use super::policies::{Facts, asked};
 use super::{View, with_request};
 use crate::registry::admit::{Attempt, Operation};
 use crate::registry::objects;
+use crate::registry::options::FieldValidation;
 use crate::registry::resources::Resource;
 use crate::time;
 
@@ -61,7 +64,29 @@ fn matched(
     rows: &[Arc<Resource>],
 ) -> Result<Option<Matched>, Status> {
     let gvrs: Vec<Gvr> = rows.iter().map(|row| row.gvr()).collect();
-    with_request(attempt, |request| webhook::matches(hook, request, object, &gvrs, &View(attempt.ctx)))
+    let matches = |request: &Request<'_>| webhook::matches(hook, request, object, &gvrs, &View(attempt.ctx));
+    let Some(matched) = with_request(attempt, matches)? else { return Ok(None) };
+    Ok(conditions_hold(attempt, hook, object)?.then_some(matched))
+}
+
+/// Whether the match conditions of a hook hold. Source: `webhook/matchconditions/matcher.go`.
+fn conditions_hold(attempt: &Attempt<'_>, hook: &Hook<'_>, object: &Value) -> Result<bool, Status> {
+    let Some(conditions) = hook.match_conditions() else { return Ok(true) };
+    let failed = |why: String| {
+        if hook.ignores_failures() { Ok(false) } else { Err(attempt.forbidden(&why)) }
+    };
+    let compiled = match Conditions::compile(conditions) {
+        Ok(compiled) => compiled,
+        Err((_, error)) => return failed(error.to_string()),
+    };
+    let facts = Facts::of(attempt);
+    let ask = |query: &Query| asked(attempt, query);
+    let request = PolicyRequest { ask: Some(&ask), ..facts.request(attempt, Some(object)) };
+    match compiled.evaluate(&request) {
+        Verdict::Match => Ok(true),
+        Verdict::Skip => Ok(false),
+        Verdict::Failed(why) => failed(why),
+    }
 }
 
 /// The row whose form of the object a hook sees.
@@ -218,15 +243,26 @@ async fn mutate_once(
             hook.name()
         )));
     }
-    let resource = &attempt.target.resource;
-    let patched = json_patch(converted(resource, row, object), &patch).map_err(Status::internal)?;
-    let mut patched = converted(row, resource, &patched);
-    if attempt.subresource.is_empty() || attempt.subresource == "status" {
-        objects::default(resource, &mut patched);
-    }
+    let patched = json_patch(converted(&attempt.target.resource, row, object), &patch).map_err(Status::internal)?;
+    let patched = read_again(attempt, row, patched)?;
     let changed = patched != *object;
     *object = patched;
     Ok(Some(changed))
+}
+
+/// A patched object as if a client had sent it: without fields that the kind has not, with defaults.
+fn read_again(attempt: &Attempt<'_>, row: &Resource, patched: Value) -> Result<Value, Status> {
+    if !matches!(attempt.subresource, "" | "status") {
+        return Ok(patched);
+    }
+    let custom = row.custom.as_deref().map(|custom| &custom.compiled);
+    let bytes = patched.to_string();
+    let validation = FieldValidation::Ignore;
+    let read = objects::decode(attempt.ctx, "application/json", bytes.as_bytes(), &row.gvk(), custom, validation);
+    let read = read.map_err(|status| Status::internal(status.message))?;
+    let mut object = converted(row, &attempt.target.resource, &read);
+    objects::default(&attempt.target.resource, &mut object);
+    Ok(object)
 }
 
 /// Asks all validating hooks; the first refusal in their order counts.
