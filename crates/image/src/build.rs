@@ -157,7 +157,7 @@ mod tests {
         assert!(store.find("demo:1").is_none() && store.find("demo:2").is_some());
         store.remove("demo:2").unwrap();
         assert_eq!(store.list(), vec![]);
-        assert_eq!(store.collect(&record.layers.iter().cloned().collect()).unwrap() > 0, true);
+        assert!(store.collect(&record.layers.iter().cloned().collect()).unwrap() > 0);
         assert!(layers[0].exists());
         store.collect(&BTreeSet::new()).unwrap();
         assert!(!layers[0].exists());

@@ -2,7 +2,7 @@
 
 mod support;
 
-use coracle_cri::{Mount, MountPropagation, NamespaceMode, RuntimeService, SecurityProfile};
+use coracle_cri::{LinuxContainerResources, Mount, MountPropagation, NamespaceMode, RuntimeService, SecurityProfile};
 use support::Bench;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,9 +74,8 @@ async fn limits_hold_and_running_out_of_memory_is_reported() {
     let id = bench.start_of(&pod, &config).await;
     let limits = bench.status(&id).await.resources;
     assert_eq!((limits.cpu_quota, limits.cpu_period, limits.cpu_shares), (20_000, 100_000, 512));
-    let mut more = coracle_cri::LinuxContainerResources::default();
-    more.cpu_quota = 50_000;
-    more.memory_limit = 512 << 20;
+    let more =
+        LinuxContainerResources { cpu_quota: 50_000, memory_limit: 512 << 20, ..LinuxContainerResources::default() };
     bench.runtime.update_container_resources(&id, &more).await.unwrap();
     let limits = bench.status(&id).await.resources;
     assert_eq!((limits.cpu_quota, limits.memory_limit, limits.cpu_shares), (50_000, 512 << 20, 512));
@@ -114,7 +113,7 @@ async fn namespaces_are_shared_as_asked() {
     config.linux.security_context.namespaces.target_id = target;
     config.linux.security_context.add_capabilities = words(&["SYS_PTRACE"]);
     let (_, shown) = bench.run_of(&pod, &config).await;
-    assert!(shown.contains("sleep\04444") && shown.contains("/proc/1/root/bin/busybox"), "{shown}");
+    assert!(shown.contains("sleep\x004444") && shown.contains("/proc/1/root/bin/busybox"), "{shown}");
 
     let mut host = bench.pod_config("host");
     host.hostname = String::new();

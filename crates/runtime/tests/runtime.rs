@@ -93,10 +93,12 @@ async fn many_pods_come_and_go_at_once() {
                 bench.runtime.stop_pod_sandbox(&pod.id),
                 bench.runtime.stop_container(&stays, Duration::from_secs(1)),
             );
-            (stop.unwrap(), remove.unwrap());
+            stop.unwrap();
+            remove.unwrap();
             let (once, twice) =
                 tokio::join!(bench.runtime.remove_pod_sandbox(&pod.id), bench.runtime.remove_pod_sandbox(&pod.id));
-            (once.unwrap(), twice.unwrap());
+            once.unwrap();
+            twice.unwrap();
         });
     }
     while let Some(result) = tasks.join_next().await {
