@@ -98,6 +98,10 @@ fn save(path: &Path, config: &Kubeconfig) -> Result<()> {
     if let Some(folder) = path.parent() {
         crate::files::make_folder(folder)?;
     }
+    // A full disk must not keep a cluster from starting again.
+    if read(path)?.as_deref() == Some(&text) {
+        return Ok(());
+    }
     // A link stays a link.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     write(&target, text.as_bytes(), 0o600)
