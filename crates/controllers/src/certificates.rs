@@ -9,6 +9,7 @@ use coracle_api_types::Object;
 use coracle_client::{Api, Change, Patch, PatchParams};
 use coracle_driver::{Failure, Hands, Planned, Queue, Reconcile, Request, feed, feed_with};
 use coracle_pki::{Authority, TokenKey};
+use coracle_plan_controllers::bootstrap_tokens;
 use coracle_plan_controllers::certificates::{self, Asked};
 use coracle_plan_core::{Action, Plan};
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,7 @@ pub fn start(context: &Context) {
     start_requests(context);
     start_cleaning(context);
     start_tokens(context);
+    start_bootstrap_tokens(context);
 }
 
 fn start_requests(context: &Context) {
@@ -161,6 +163,18 @@ fn start_tokens(context: &Context) {
         plan_token(&informers, &secret, (&key, &issuer, &ca_pem), request.now)
     };
     let name = "serviceaccount-token-controller";
+    context.spawn(Planned::new(name, context.hands(name), plan), &queue, 1);
+}
+
+fn start_bootstrap_tokens(context: &Context) {
+    let queue = Queue::new();
+    let tokens = context.informers.token_secrets.clone();
+    feed(&context.tasks, &context.stop, &tokens, &queue);
+    let plan = move |request: &Request<ObjectKey>| match tokens.get_key(&request.key) {
+        Some(secret) => bootstrap_tokens::plan(&secret, request.now),
+        None => Plan::nothing(),
+    };
+    let name = "token-cleaner";
     context.spawn(Planned::new(name, context.hands(name), plan), &queue, 1);
 }
 

@@ -70,6 +70,6 @@ informers! {
     services: Service;
     slices: EndpointSlice;
     stateful_sets: StatefulSet;
-    token_secrets: Secret = "type=kubernetes.io/service-account-token";
+    token_secrets: Secret = "type!=Opaque,type!=helm.sh/release.v1";
     volumes: PersistentVolume;
 }

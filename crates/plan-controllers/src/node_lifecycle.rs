@@ -160,9 +160,12 @@ fn sync_taints(node: &Node, now: Timestamp, plan: &mut Plan) {
     plan.push(Action::merge(node, "", patch));
 }
 
-/// Pods of a node that is not ready are not ready either.
+/// Pods that became ready before their node ceased to be are not ready either. What a kubelet says later stands.
 fn mark_pods(view: &View<'_>, now: Timestamp, plan: &mut Plan) {
-    for pod in view.pods.iter().filter(|pod| pod::is_ready(pod) && !pod::is_finished(pod)) {
+    let ceased = condition(view.node, "Ready").and_then(|own| own.last_transition_time.as_ref().map(|time| time.0));
+    let earlier = |pod: &Pod| pod::ready_since(pod) <= ceased;
+    let ready = view.pods.iter().filter(|pod| pod::is_ready(pod) && !pod::is_finished(pod));
+    for pod in ready.filter(|pod| earlier(pod)) {
         let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [{
             "type": "Ready",
             "status": "False",
@@ -233,4 +236,85 @@ pub fn plan_eviction(pod: &Pod, node: &Node, since: Timestamp, now: Timestamp) -
     ));
     plan.push(Action::delete(pod));
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn node(status: &str, taints: &Value) -> Node {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "resourceVersion": "7"},
+            "spec": {"taints": taints},
+            "status": {"conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        });
+        Node::from_value(&node).expect("node")
+    }
+
+    fn at(second: i64) -> Timestamp {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("time");
+        start + from_seconds(second)
+    }
+
+    fn check(node: &Node, heard: i64, now: i64, expected: &expect_test::Expect) {
+        expected.assert_eq(&plan(&View { node, heard: at(heard), pods: &[] }, at(now)).to_string());
+    }
+
+    #[test]
+    fn silence_makes_a_node_unknown_and_conditions_make_taints() {
+        check(
+            &node("True", &json!([])),
+            0,
+            30,
+            &expect_test::expect![[r"
+            again after 10.01s
+        "]],
+        );
+        let text = plan(&View { node: &node("True", &json!([])), heard: at(0), pods: &[] }, at(41)).to_string();
+        assert!(text.contains("Kubelet stopped posting node status.") && text.contains("NodeNotReady"), "{text}");
+        check(
+            &node("Unknown", &json!([])),
+            0,
+            41,
+            &expect_test::expect![[r#"
+            patch nodes n  {"metadata":{"resourceVersion":"7"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:41Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:41Z"}]}}
+            because change taints: conditions of the node changed
+        "#]],
+        );
+        let tainted =
+            node("True", &json!([{"key": "mine", "effect": "NoSchedule"}, {"key": NOT_READY, "effect": "NoExecute"}]));
+        check(
+            &tainted,
+            0,
+            1,
+            &expect_test::expect![[r#"
+            patch nodes n  {"metadata":{"resourceVersion":"7"},"spec":{"taints":[{"effect":"NoSchedule","key":"mine"}]}}
+            again after 39.01s
+            because change taints: conditions of the node changed
+        "#]],
+        );
+    }
+
+    #[test]
+    fn tolerations_say_how_long_a_pod_may_stay() {
+        let node = node("True", &json!([{"key": "k", "effect": "NoExecute"}, {"key": "l", "effect": "NoExecute"}]));
+        let pod = |tolerations: Value| {
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "d"},
+                "spec": {"containers": [], "tolerations": tolerations}});
+            Pod::from_value(&pod).expect("pod")
+        };
+        let all = json!({"operator": "Exists"});
+        assert_eq!(stay(&pod(json!([])), &node), Stay::For(Duration::ZERO));
+        assert_eq!(stay(&pod(json!([all])), &node), Stay::Forever);
+        let limited = json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 9}, all]);
+        assert_eq!(stay(&pod(limited.clone()), &node), Stay::For(Duration::from_secs(9)));
+        let pod = pod(limited);
+        assert_eq!(plan_eviction(&pod, &node, at(0), at(4)).requeue_after, Some(Duration::from_secs(5)));
+        let plan = plan_eviction(&pod, &node, at(0), at(9)).to_string();
+        assert!(
+            plan.contains("TaintManagerEviction: Marking for deletion Pod d/p") && plan.contains("delete pods d/p"),
+            "{plan}"
+        );
+    }
 }
