@@ -145,6 +145,13 @@ impl Rules {
         self.namespaced.unwrap_or_else(|| !object.namespace().is_empty())
     }
 
+    /// Manifests may name a namespace for kinds that have none.
+    fn drop_namespace(&self, object: &mut Value) {
+        if self.namespaced == Some(false) {
+            object.remove_meta("namespace");
+        }
+    }
+
     fn changed(&self, new: &Value, old: &Value) -> bool {
         let part = |field: &str| !same(new.get(field).unwrap_or(&Value::Null), old.get(field).unwrap_or(&Value::Null));
         let meta = |field: &str| {
@@ -197,6 +204,7 @@ impl Strategy for Rules {
         for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
             object.remove_meta(field);
         }
+        self.drop_namespace(object);
         if self.status == Status::Own && object.get("status").is_some() {
             remove(object, "status");
         }
@@ -208,6 +216,7 @@ impl Strategy for Rules {
     }
 
     fn prepare_for_update(&self, new: &mut Value, old: &Value) {
+        self.drop_namespace(new);
         if self.status != Status::None {
             copy(new, old, "status");
         }

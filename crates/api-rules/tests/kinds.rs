@@ -201,7 +201,7 @@ fn nothing_panics() {
         places(&old, "", &mut found);
         for (index, place) in found.iter().enumerate().filter(|(_, place)| !place.is_empty()) {
             // Trying all at every place takes minutes.
-            for odd in odd.iter().cycle().skip(index).take(2) {
+            for odd in odd.iter().cycle().skip(index).take(1) {
                 let mut new = old.clone();
                 *new.pointer_mut(place).expect("a place") = odd.clone();
                 let raw = new.clone();
