@@ -40,6 +40,9 @@ fn judge(path: &str, request: &Value) -> Value {
         "/odd" => patch(
             json!([{"op": "add", "path": "/nothing", "value": 1}, {"op": "add", "path": "/data/odd", "value": "yes"}]),
         ),
+        "/attach" if request["object"]["kind"] == "PodAttachOptions" && request["name"] == "p" => {
+            json!({"uid": uid, "allowed": false, "status": {"message": "attaching to pod 'p' is not allowed"}})
+        }
         "/keep" if request["operation"] == "DELETE" && request["oldObject"]["metadata"]["name"] == "kept" => {
             json!({"uid": uid, "allowed": false, "status": {"message": "it is kept", "code": 403, "reason": "Forbidden"}})
         }
@@ -278,4 +281,23 @@ async fn what_hooks_add_is_read_as_if_a_client_had_sent_it() {
     register(&admin, "Mutating", "m", json!([hook("odd", json!(["CREATE"]), hooks.url("/odd"))])).await;
     let made = create(&admin, MAPS, "a").await.expect("a map");
     assert_eq!((&made["data"]["odd"], made.get("nothing")), (&json!("yes"), None));
+}
+
+#[tokio::test]
+async fn connections_are_asked_about() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let mut attach = hook("attach", json!(["CONNECT"]), hooks.url("/attach"));
+    attach["rules"][0]["resources"] = json!(["pods/attach"]);
+    register(&admin, "Validating", "v", json!([attach])).await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    call(&admin, Method::POST, accounts, &account).await.expect("an account");
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    call(&admin, Method::POST, "/api/v1/namespaces/default/pods", &pod).await.expect("a pod");
+    let refused = call(&admin, Method::POST, "/api/v1/namespaces/default/pods/p/attach?stdin=true", &json!({})).await;
+    assert_eq!(
+        refused.expect_err("refused"),
+        r#"400 admission webhook "attach.example.com" denied the request: attaching to pod 'p' is not allowed"#
+    );
 }

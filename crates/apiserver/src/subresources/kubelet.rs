@@ -8,13 +8,12 @@ use coracle_api_meta::{Gvr, Status, Value};
 use coracle_client::Body;
 use http::Request;
 
-use super::tunnel;
+use super::{connect, tunnel};
 use crate::config::NodeTarget;
 use crate::http::query::encode;
 use crate::http::{Ctx, Reply};
-use crate::registry::admit::{Attempt, Operation};
 use crate::registry::resources::item_name;
-use crate::registry::{Target, admit, storage};
+use crate::registry::{Target, storage};
 
 /// Parameters that the kubelet reads, and their names in the kubelet's API where they differ.
 const LOG: [&str; 8] =
@@ -120,16 +119,7 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
     let entry = entry.ok_or_else(|| Status::not_found(&resource.gvr(), &target.name))?;
     let pod = storage::object(resource, &entry)?;
     if ctx.info.subresource != "log" {
-        let attempt = Attempt {
-            ctx,
-            target,
-            operation: Operation::Connect,
-            subresource: &ctx.info.subresource,
-            name: &target.name,
-            old: None,
-            dry_run: false,
-        };
-        admit::validate(&attempt, &pod).await?;
+        connect::admit(ctx, target).await?;
     }
     let path = path(ctx, target, &pod)?;
     let node = pod.str_at(&["spec", "nodeName"]);

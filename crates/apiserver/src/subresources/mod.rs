@@ -3,6 +3,7 @@
 pub(crate) mod allocate;
 mod approval;
 mod binding;
+mod connect;
 pub(crate) mod crd;
 mod eviction;
 mod kubelet;

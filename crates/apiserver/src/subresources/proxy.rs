@@ -9,7 +9,7 @@ use coracle_api_meta::{Status, Value};
 use coracle_client::Body;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
-use super::{kubelet, tunnel};
+use super::{connect, kubelet, tunnel};
 use crate::http::{Ctx, Reply, reply};
 use crate::registry::resources::item_name;
 use crate::registry::{Target, storage};
@@ -41,6 +41,7 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
     if let Some(redirect) = redirect(ctx, request.uri().path()) {
         return Ok(redirect);
     }
+    connect::admit(ctx, target).await?;
     let place = place(&target.name)?;
     let mut path = format!("/{}", raw_rest(request.uri().path()));
     if !ctx.raw_query.is_empty() {
