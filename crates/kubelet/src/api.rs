@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coracle_api_meta::{Status, reason};
 use coracle_client::{Body, full_body};
 use coracle_pki::CertificateInfo;
 use http::{Method, Request, Response, StatusCode};
@@ -36,6 +37,16 @@ const HANDSHAKE_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(1
 /// A connection in both directions.
 pub trait BoxIo: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> BoxIo for T {}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Our own API server, in this process. It hands errors on as they are, so they are whole `Status` objects.
+    InProcess,
+    /// An API server that showed its certificate. It makes a `Status` of the text of an error.
+    ApiServer,
+    Nobody,
+}
 
 pub(crate) struct Listener {
     tcp: TcpListener,
@@ -91,8 +102,8 @@ impl Listener {
             tokio::spawn(async move {
                 let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WAIT_MAX, tls.accept(tcp)).await else { return };
                 let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let trusted = peer.is_some_and(|certificate| is_trusted(certificate));
-                serve(ctx, stream, trusted).await;
+                let peer = if peer.is_some_and(is_trusted) { Peer::ApiServer } else { Peer::Nobody };
+                serve(ctx, stream, peer).await;
             });
         }
     }
@@ -105,10 +116,10 @@ fn is_trusted(certificate: &CertificateDer<'_>) -> bool {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(ctx: Ctx, io: impl BoxIo, trusted: bool) {
+pub(crate) async fn serve(ctx: Ctx, io: impl BoxIo, peer: Peer) {
     let service = service_fn(move |request: Request<Incoming>| {
         let ctx = ctx.clone();
-        async move { Ok::<_, std::convert::Infallible>(handle(&ctx, request, trusted).await) }
+        async move { Ok::<_, std::convert::Infallible>(handle(&ctx, request, peer).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
     if let Err(error) = connection.with_upgrades().await {
@@ -125,6 +136,20 @@ pub(crate) fn text(status: StatusCode, message: impl Into<String>) -> Response<B
     response
 }
 
+/// An error as clients of the API read it.
+fn status_object(status: StatusCode, message: &str) -> Response<Body> {
+    let message = message.trim();
+    let status = match status {
+        StatusCode::BAD_REQUEST => Status::bad_request(message),
+        StatusCode::NOT_FOUND => Status::failure(404, reason::NOT_FOUND, message),
+        _ => Status::internal(message),
+    };
+    let mut response = json(&serde_json::Value::Null);
+    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or_default();
+    *response.body_mut() = full_body(Bytes::from(status.to_vec()));
+    response
+}
+
 pub(crate) fn json(value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(full_body(Bytes::from(value.to_string())));
     let kind = http::HeaderValue::from_static("application/json");
@@ -132,13 +157,13 @@ pub(crate) fn json(value: &serde_json::Value) -> Response<Body> {
     response
 }
 
-async fn handle(ctx: &Ctx, request: Request<Incoming>, trusted: bool) -> Response<Body> {
+async fn handle(ctx: &Ctx, request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     if parts == ["healthz"] {
         return text(StatusCode::OK, "ok");
     }
-    if !trusted {
+    if peer == Peer::Nobody {
         return text(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -159,7 +184,12 @@ async fn handle(ctx: &Ctx, request: Request<Incoming>, trusted: bool) -> Respons
         ["portForward", namespace, pod, uid] => exec::forward_ports(ctx, [namespace, pod], uid, request),
         ["pods"] if reads => pods(ctx),
         ["containerLogs", namespace, pod, container] if reads => {
-            logs::serve(ctx, namespace, pod, container, request.uri().query().unwrap_or_default()).await
+            let query = request.uri().query().unwrap_or_default();
+            match logs::serve(ctx, namespace, pod, container, query).await {
+                Ok(response) => response,
+                Err((status, message)) if peer == Peer::InProcess => status_object(status, &message),
+                Err((status, message)) => text(status, message),
+            }
         }
         ["stats", "summary"] if reads => stats::summary(ctx).await,
         ["configz"] if reads => configz(ctx),

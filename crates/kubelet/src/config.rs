@@ -44,9 +44,13 @@ pub struct Config {
     pub container_log_files_max: usize,
     pub image_gc_high_percent: u64,
     pub image_gc_low_percent: u64,
+    /// Bytes; with more than this available no image is removed, whatever the percentage: disks are large today.
+    pub image_gc_disk_available: u64,
     /// Bytes that must stay available before pods are evicted.
     pub eviction_memory_available: u64,
     pub eviction_disk_available_percent: u64,
+    /// Bytes; with more than this available there is no disk pressure, whatever the percentage.
+    pub eviction_disk_available: u64,
     pub lease_duration: Duration,
 }
 
@@ -74,8 +78,10 @@ impl Default for Config {
             container_log_files_max: 5,
             image_gc_high_percent: 85,
             image_gc_low_percent: 80,
+            image_gc_disk_available: 2 << 30,
             eviction_memory_available: 100 << 20,
             eviction_disk_available_percent: 5,
+            eviction_disk_available: 1 << 30,
             lease_duration: Duration::from_secs(40),
         }
     }

@@ -27,7 +27,8 @@ pub(crate) struct Pressure {
 impl Pressure {
     pub(crate) fn measure(ctx: &Context) -> Self {
         let disk = coracle_host::info::statfs(&ctx.config.root_dir).is_ok_and(|stat| {
-            stat.capacity > 0 && stat.available * 100 / stat.capacity < ctx.config.eviction_disk_available_percent
+            let percent = stat.available * 100 / stat.capacity.max(1);
+            percent < ctx.config.eviction_disk_available_percent && stat.available < ctx.config.eviction_disk_available
         });
         Self {
             memory: coracle_host::info::memory_available() < ctx.config.eviction_memory_available,
@@ -67,7 +68,7 @@ async fn collect_images(ctx: &Context) {
     let Ok(usage) = ctx.images.service().image_fs_info().await else { return };
     let Ok(stat) = coracle_host::info::statfs(Path::new(&usage.mountpoint)) else { return };
     let used_percent = (stat.capacity.saturating_sub(stat.available)) * 100 / stat.capacity.max(1);
-    if used_percent < ctx.config.image_gc_high_percent {
+    if used_percent < ctx.config.image_gc_high_percent || stat.available >= ctx.config.image_gc_disk_available {
         return;
     }
     let target = stat.capacity / 100 * (100 - ctx.config.image_gc_low_percent);

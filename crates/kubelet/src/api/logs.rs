@@ -13,7 +13,7 @@ use hyper::body::Frame;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{query_first, query_flag, text};
+use super::{query_first, query_flag};
 use crate::context::Ctx;
 use crate::fieldpath::find_container;
 use crate::logs::{LogQuery, stream};
@@ -21,22 +21,25 @@ use crate::logs::{LogQuery, stream};
 /// Pieces of a log that wait for a slow reader.
 const PIECES_MAX: usize = 16;
 
-pub(super) async fn serve(ctx: &Ctx, namespace: &str, pod: &str, container: &str, query: &str) -> Response<Body> {
-    let parsed = match parse(query) {
-        Ok(parsed) => parsed,
-        Err(error) => return text(StatusCode::BAD_REQUEST, error),
-    };
-    let found = match find(ctx, namespace, pod, container, query_flag(query, "previous")) {
-        Ok(found) => found,
-        Err((status, error)) => return text(status, error),
-    };
+/// Why there is no log.
+type Refusal = (StatusCode, String);
+
+pub(super) async fn serve(
+    ctx: &Ctx,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    query: &str,
+) -> Result<Response<Body>, Refusal> {
+    let parsed = parse(query).map_err(|error| (StatusCode::BAD_REQUEST, error))?;
+    let found = find(ctx, namespace, pod, container, query_flag(query, "previous"))?;
     let path = PathBuf::from(&found.log_path);
     if tokio::fs::metadata(&path).await.is_err() {
         let message = format!(
             "failed to try resolving symlinks in path {:?}: lstat {}: no such file or directory",
             found.log_path, found.log_path
         );
-        return text(StatusCode::INTERNAL_SERVER_ERROR, message);
+        return Err((StatusCode::INTERNAL_SERVER_ERROR, message));
     }
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     let (workers, uid, id) =
@@ -53,7 +56,7 @@ pub(super) async fn serve(ctx: &Ctx, namespace: &str, pod: &str, container: &str
             tracing::debug!(%error, "read a log");
         }
     });
-    streamed(receiver)
+    Ok(streamed(receiver))
 }
 
 fn streamed(receiver: mpsc::Receiver<Bytes>) -> Response<Body> {
@@ -75,7 +78,7 @@ fn find(
     pod_name: &str,
     container: &str,
     previous: bool,
-) -> Result<ContainerStatus, (StatusCode, String)> {
+) -> Result<ContainerStatus, Refusal> {
     let not_found = |message: String| Err((StatusCode::NOT_FOUND, message));
     let Some(snapshot) = ctx.workers.find(namespace, pod_name, "") else {
         return not_found(format!("pod \"{namespace}/{pod_name}\" not found\n"));

@@ -62,7 +62,7 @@ impl Kubelet {
 
     /// Serves one HTTP/1.1 connection of the API server in the same process, which has authenticated its client.
     pub async fn serve_connection(&self, io: impl BoxIo) {
-        api::serve(self.ctx.clone(), io, true).await;
+        api::serve(self.ctx.clone(), io, api::Peer::InProcess).await;
     }
 
     /// Something that serves connections and can be kept apart from the kubelet.
@@ -88,7 +88,7 @@ impl Door {
     #[must_use]
     pub fn connect(&self) -> tokio::io::DuplexStream {
         let (ours, theirs) = tokio::io::duplex(api::PIPE_BYTES);
-        tokio::spawn(api::serve(self.ctx.clone(), ours, true));
+        tokio::spawn(api::serve(self.ctx.clone(), ours, api::Peer::InProcess));
         theirs
     }
 }
