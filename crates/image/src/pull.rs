@@ -118,7 +118,13 @@ async fn download(repository: &Repository<'_>, layer: &Descriptor, place: &Path)
                 attempts = if partial.length > before { 0 } else { attempts + 1 };
                 tracing::debug!(layer = %layer.digest, why, "a download broke off and goes on");
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // What a full disk or a lying registry left is of no use; what broke off is.
+                if !matches!(error, Error::Registry(_)) {
+                    host_fs::remove_all(place)?;
+                }
+                return Err(error);
+            }
         }
     }
     let found = partial.finish()?;

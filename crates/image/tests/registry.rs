@@ -237,3 +237,36 @@ fn a_crash_leaves_nothing_that_counts() {
     let error = ImageStore::open(Config { dir: store_dir.clone(), ..Config::default() }).err().unwrap().to_string();
     assert!(error.contains("index.json is of version 99"), "{error}");
 }
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(dir.path());
+    let registry = Registry::start(dir.path(), None);
+    let name = format!("{}/app:v1", registry.address);
+    skopeo(&[
+        "copy",
+        "--dest-tls-verify=false",
+        &format!("oci:{}:latest", layout.display()),
+        &format!("docker://{name}"),
+    ]);
+    let small = dir.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    coracle_host::mount::tmpfs(&small, 2 << 20, 0o755).unwrap();
+    let store = store(&small, "store");
+    let files = |bytes| [NewFile { path: "x".into(), mode: 0o644, content: NewContent::Bytes(random(bytes)) }];
+    let errors = [
+        store.pull(&name, &Credentials::default()).await.unwrap_err().to_string(),
+        store.load(&layout).unwrap_err().to_string(),
+        store.import_single_layer("big", &files(3 << 20), ProcessConfig::default()).unwrap_err().to_string(),
+    ];
+    for error in errors {
+        assert!(error.ends_with("no space left on device"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(small.join("store/tmp")).unwrap().count(), 0);
+    store.collect(&Default::default()).unwrap();
+    store.import_single_layer("small", &files(1 << 10), ProcessConfig::default()).unwrap();
+    assert_eq!(store.list().len(), 1);
+    drop(store);
+    coracle_host::mount::umount(&small).unwrap();
+}
