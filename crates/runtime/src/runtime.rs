@@ -1,13 +1,15 @@
 //! The runtime: what it holds in memory, and how it starts and resets.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coracle_cri::{Error, PodNetwork, Result, RuntimeEvent};
 use coracle_host::caps::Caps;
 use coracle_host::cgroup::Cgroups;
-use coracle_host::info;
+use coracle_host::mount::{self, Attributes};
+use coracle_host::{Context, info};
 use coracle_image::{Digest, ImageStore};
 use tokio::sync::{broadcast, watch};
 
@@ -53,6 +55,9 @@ pub struct Runtime {
     pub(crate) cgroups: Cgroups,
     pub(crate) own_caps: Caps,
     pub(crate) boot_id: String,
+    /// The shim's program on a read-only mount of its own: what runs in a container can reach it through
+    /// `/proc/self/exe`, and must not be able to write to it. It also stays the same when the file is replaced.
+    pub(crate) shim_program: Option<OwnedFd>,
     state: Mutex<State>,
     me: std::sync::Weak<Self>,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
@@ -100,7 +105,10 @@ impl Runtime {
         folders.prepare().map_err(internal)?;
         let (cgroups, own_caps) =
             (Cgroups::discover().map_err(internal)?, coracle_host::caps::effective().map_err(internal)?);
+        let shim_program = read_only(&config.shim_exe)
+            .inspect_err(|error| tracing::warn!(%error, "the binary cannot be mounted read-only for containers"));
         let runtime = Arc::new_cyclic(|me| Self {
+            shim_program: shim_program.ok(),
             me: me.clone(),
             folders,
             images,
@@ -164,6 +172,14 @@ impl Runtime {
         let state = self.state();
         state.sandboxes.get(sandbox_id).map(|sandbox| sandbox.record.config.metadata.uid.clone()).unwrap_or_default()
     }
+}
+
+fn read_only(program: &Path) -> coracle_host::Result<OwnedFd> {
+    let program = program.canonicalize().context(|| format!("resolve {}", program.display()))?;
+    let tree = mount::clone_tree(&program, false)?;
+    let attributes = Attributes { readonly: true, recursive: false, propagation: Some(mount::Propagation::Private) };
+    mount::set_attributes(&tree, attributes)?;
+    Ok(tree)
 }
 
 pub(crate) fn internal(error: impl std::fmt::Display) -> Error {

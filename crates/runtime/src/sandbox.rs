@@ -1,6 +1,7 @@
 //! Sandboxes: made, stopped, removed.
 
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coracle_cri::{
@@ -131,7 +132,12 @@ impl Runtime {
 
     async fn start_shim(self: &Arc<Self>, record: &SandboxRecord) -> Result<Arc<ShimClient>> {
         let folder = self.folders.sandbox(&record.id);
-        let mut command = tokio::process::Command::new(&self.config.shim_exe);
+        let program = match &self.shim_program {
+            Some(file) => PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+            None => self.config.shim_exe.clone(),
+        };
+        let mut command = tokio::process::Command::new(program);
+        command.arg0(&self.config.shim_exe);
         command.arg("shim").arg(&folder).env_clear().envs(SHIM_ENVIRONMENT);
         command.stdin(std::process::Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(SHIM_START_WAIT_MAX, command.output()).await;

@@ -226,6 +226,18 @@ async fn mounts_travel_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_binary_cannot_be_written_to_from_inside() {
+    let bench = Bench::new().await;
+    let _pod = bench.pod("binary").await;
+    let shims = coracle_host::cgroup::Cgroups::discover().unwrap();
+    let shims = shims.group(&format!("{}/shims", bench.cgroup)).unwrap().pids();
+    let path = format!("/proc/{}/exe", shims[0]);
+    let flags = rustix::fs::statvfs(path).unwrap().f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sandboxes_of_one_pod_do_not_disturb_each_other() {
     let bench = Bench::new().await;
     let (old, mut config) = (bench.pod("twice").await, bench.pod_config("twice"));
