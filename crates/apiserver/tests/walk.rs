@@ -74,7 +74,8 @@ async fn bodies_that_are_none_are_refused() {
     let admin = cluster.server.in_process(UserInfo::authenticated("admin", &["system:masters"]));
     let deep = Bytes::from("[".repeat(200_000));
     let deep_yaml = Bytes::from("a: [".repeat(50_000));
-    let bomb: String = (0..12).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n.max(1) - 1); 9].join(","))).collect();
+    let bomb: String =
+        (0..12).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n.max(1) - 1); 9].join(","))).collect();
     let bodies = [
         ("application/json", Bytes::from_static(b"{\"kind\":")),
         ("application/json", Bytes::from_static(b"null")),
@@ -104,14 +105,42 @@ async fn paths_and_queries_of_all_sorts_are_answered() {
     let cluster = Cluster::start().await;
     let admin = cluster.server.in_process(UserInfo::authenticated("admin", &["system:masters"]));
     let paths = [
-        "/", "/api", "/api/", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/version", "/healthz", "/livez?verbose",
-        "/readyz/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/openid/v1/jwks",
-        "/.well-known/openid-configuration", "//api//v1", "/api/v1/namespaces/%2e%2e/pods", "/api/v1/%00", "/api/v1/pods/%ff/log",
-        "/api/v1/pods?limit=-1", "/api/v1/pods?limit=99999999999999999999", "/api/v1/pods?continue=x", "/api/v1/pods?continue=e30",
-        "/api/v1/pods?labelSelector=%28", "/api/v1/pods?fieldSelector=%3D", "/api/v1/pods?resourceVersion=-1",
-        "/api/v1/pods?resourceVersion=x&resourceVersionMatch=Exact", "/api/v1/pods?resourceVersionMatch=Exact",
-        "/api/v1/pods?sendInitialEvents=true", "/api/v1/pods?watch=1&sendInitialEvents=true", "/api/v1/componentstatuses",
-        "/api/v1/namespaces/default/services/kubernetes:https/proxy/", "/api/v1/nodes/none/proxy/x", "/api/v1/watch/nothing",
+        "/",
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/apis",
+        "/apis/apps",
+        "/apis/apps/v1",
+        "/version",
+        "/healthz",
+        "/livez?verbose",
+        "/readyz/ping",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/api/v1",
+        "/openid/v1/jwks",
+        "/.well-known/openid-configuration",
+        "//api//v1",
+        "/api/v1/namespaces/%2e%2e/pods",
+        "/api/v1/%00",
+        "/api/v1/pods/%ff/log",
+        "/api/v1/pods?limit=-1",
+        "/api/v1/pods?limit=99999999999999999999",
+        "/api/v1/pods?continue=x",
+        "/api/v1/pods?continue=e30",
+        "/api/v1/pods?labelSelector=%28",
+        "/api/v1/pods?fieldSelector=%3D",
+        "/api/v1/pods?resourceVersion=-1",
+        "/api/v1/pods?resourceVersion=x&resourceVersionMatch=Exact",
+        "/api/v1/pods?resourceVersionMatch=Exact",
+        "/api/v1/pods?sendInitialEvents=true",
+        "/api/v1/pods?watch=1&sendInitialEvents=true",
+        "/api/v1/componentstatuses",
+        "/api/v1/namespaces/default/services/kubernetes:https/proxy/",
+        "/api/v1/nodes/none/proxy/x",
+        "/api/v1/watch/nothing",
     ];
     for path in paths {
         let (code, _) = send(&admin, "GET", path, "", Bytes::new()).await;

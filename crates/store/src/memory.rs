@@ -30,7 +30,7 @@ impl Default for Limits {
             history_age_min: Duration::from_secs(10 * 60),
             history_events_max: 100_000,
             range_age_max: Duration::from_secs(5 * 60),
-            relaxed_age_max: Duration::from_secs(30),
+            relaxed_age_max: Duration::from_secs(60),
             queue_max: 16_384,
         }
     }

@@ -1,6 +1,7 @@
 //! OpenAPI documents, rendered when they are asked for and kept until the resources change.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ const SWAGGER_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.
 const SWAGGER_PROTOBUF_REPLY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const IMMUTABLE: &str = "public, immutable";
 
-/// Documents by their hash. The swagger document is kept with the resources it was made from.
+/// Documents by their hash, compressed. The swagger document is kept with the resources it was made from.
 #[derive(Default)]
 pub(crate) struct Documents {
     v3: Mutex<HashMap<String, Bytes>>,
@@ -92,7 +93,7 @@ fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
     let documents = &ctx.server.documents;
     let known = documents.v3.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
     let body = known.unwrap_or_else(|| {
-        let body = Bytes::from(openapi::v3_document(builtin(), gv, served).to_string());
+        let body = pack(openapi::v3_document(builtin(), gv, served).to_string().as_bytes());
         let mut kept = documents.v3.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= V3_MAX {
             kept.clear();
@@ -100,7 +101,7 @@ fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
         kept.insert(hash.clone(), body.clone());
         body
     });
-    let mut reply = reply::compress(&ctx.headers, JSON, body.to_vec());
+    let mut reply = packed(ctx, JSON, body);
     tag(&mut reply, &hash);
     if ctx.query.get("hash") == hash {
         reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE));
@@ -114,9 +115,9 @@ fn v2(ctx: &Ctx, resources: &Arc<Resources>) -> Reply {
         return unchanged(&swagger.tag);
     }
     let mut reply = if accept_text(&ctx.headers).contains(SWAGGER_PROTOBUF) {
-        reply::compress(&ctx.headers, SWAGGER_PROTOBUF_REPLY, swagger.protobuf.to_vec())
+        packed(ctx, SWAGGER_PROTOBUF_REPLY, swagger.protobuf.clone())
     } else {
-        reply::compress(&ctx.headers, JSON, swagger.json.to_vec())
+        packed(ctx, JSON, swagger.json.clone())
     };
     tag(&mut reply, &swagger.tag);
     reply
@@ -132,12 +133,33 @@ fn swagger(documents: &Documents, resources: &Arc<Resources>) -> Arc<Swagger> {
     let versions = versions(resources);
     let each = versions.iter().map(|(gv, served)| (gv, served.as_slice()));
     let document = openapi::v2_document(builtin(), "v1.36.2", each);
-    let json = Bytes::from(document.to_string());
-    let digest = Sha256::digest(&json);
+    let json = document.to_string();
+    let digest = Sha256::digest(json.as_bytes());
     let tag = digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect();
-    let swagger = Arc::new(Swagger { protobuf: openapi::gnostic::encode(&document).into(), json, tag });
+    let swagger =
+        Arc::new(Swagger { protobuf: pack(&openapi::gnostic::encode(&document)), json: pack(json.as_bytes()), tag });
     *kept = Some((Arc::downgrade(resources), Arc::clone(&swagger)));
     swagger
+}
+
+fn pack(plain: &[u8]) -> Bytes {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(plain.len() / 8), flate2::Compression::fast());
+    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to memory does not fail").into()
+}
+
+/// A compressed document as the client can read it.
+fn packed(ctx: &Ctx, content_type: &'static str, body: Bytes) -> Reply {
+    let accepts = ctx.headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("gzip") {
+        let mut reply = reply::bytes(StatusCode::OK, content_type, body);
+        reply.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return reply;
+    }
+    let mut plain = Vec::with_capacity(body.len() * 8);
+    match std::io::copy(&mut flate2::read::GzDecoder::new(&body[..]), &mut plain) {
+        Ok(_) => reply::bytes(StatusCode::OK, content_type, plain),
+        Err(error) => reply::status(&Status::internal(error)),
+    }
 }
 
 fn is_known(ctx: &Ctx, tag: &str) -> bool {

@@ -30,7 +30,9 @@ pub(crate) fn check_depth(object: &Value) -> Result<(), Status> {
         let mut below: Vec<&Value> = Vec::new();
         for value in level {
             match value {
-                Value::Object(fields) => below.extend(fields.values().filter(|value| value.is_object() || value.is_array())),
+                Value::Object(fields) => {
+                    below.extend(fields.values().filter(|value| value.is_object() || value.is_array()))
+                }
                 Value::Array(items) => below.extend(items.iter().filter(|value| value.is_object() || value.is_array())),
                 _ => {}
             }
@@ -134,8 +136,7 @@ fn decode_text(content_type: &str, body: &[u8], wanted: &Gvk) -> Result<Decoded,
 pub(crate) fn decode_plain(content_type: &str, body: &[u8], kind: &str) -> Result<Value, Status> {
     if content_type == PROTOBUF || proto::recognise(body) {
         let fallback = Gvk::new("meta.k8s.io", "v1", kind);
-        return proto::decode_as(body, LIMITS, builtin(), Some(&fallback))
-            .map_err(|error| unrecognized(kind, &error));
+        return proto::decode_as(body, LIMITS, builtin(), Some(&fallback)).map_err(|error| unrecognized(kind, &error));
     }
     let none = Gvk::new("", "", kind);
     let text = if matches!(content_type, YAML) { YAML } else { JSON };

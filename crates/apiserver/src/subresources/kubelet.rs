@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use coracle_api_access::Attributes;
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Gvr, Status, Value};
 use coracle_client::Body;
@@ -11,7 +12,7 @@ use http::Request;
 use super::{connect, tunnel};
 use crate::config::NodeTarget;
 use crate::http::query::encode;
-use crate::http::{Ctx, Reply};
+use crate::http::{Ctx, Reply, authz};
 use crate::registry::resources::item_name;
 use crate::registry::{Target, storage};
 
@@ -112,6 +113,16 @@ fn path(ctx: &Ctx, target: &Target, pod: &Value) -> Result<String, Status> {
     Ok(if query.is_empty() { base } else { format!("{base}?{}", query.join("&")) })
 }
 
+/// A stream opened by GET does what POST does, so it needs the same right.
+/// Source: feature `AuthorizePodWebsocketUpgradeCreatePermission`.
+fn may_create(ctx: &Ctx) -> Result<(), Status> {
+    let attributes = Attributes { verb: "create", ..authz::attributes(ctx) };
+    match ctx.server.authorizer.allows(&*ctx.server.store, &attributes) {
+        Some(_) => Ok(()),
+        None => Err(authz::forbidden(&attributes)),
+    }
+}
+
 pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Body>) -> Result<Reply, Status> {
     let resource = &target.resource;
     let item = item_name(&target.namespace, &target.name);
@@ -119,6 +130,7 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
     let entry = entry.ok_or_else(|| Status::not_found(&resource.gvr(), &target.name))?;
     let pod = storage::object(resource, &entry)?;
     if ctx.info.subresource != "log" {
+        may_create(ctx)?;
         connect::admit(ctx, target).await?;
     }
     let path = path(ctx, target, &pod)?;
