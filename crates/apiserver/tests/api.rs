@@ -331,3 +331,43 @@ async fn applies_own_fields() {
     let same = apply("two", "2", false).await.expect("same");
     assert_eq!(same.resource_version(), taken.resource_version());
 }
+
+#[tokio::test]
+async fn kinds_of_several_versions_are_converted() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}, "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 3, "metrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}});
+    let path = |version: &str| format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers");
+    call(&admin, Method::POST, &path("v2"), JSON, scaler).await.expect("created");
+    let old = call(&admin, Method::GET, &format!("{}/a", path("v1")), "", Value::Null).await.expect("read");
+    assert_eq!((old.api_version(), &old["spec"]["targetCPUUtilizationPercentage"]), ("autoscaling/v1", &json!(50)));
+    let patch = json!({"spec": {"targetCPUUtilizationPercentage": 60}});
+    call(&admin, Method::PATCH, &format!("{}/a", path("v1")), MERGE, patch).await.expect("patched");
+    let new = call(&admin, Method::GET, &format!("{}/a", path("v2")), "", Value::Null).await.expect("read");
+    assert_eq!(new["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 60);
+    let list = call(&admin, Method::GET, &path("v1"), "", Value::Null).await.expect("list");
+    assert_eq!((list.api_version(), list["items"][0].api_version()), ("autoscaling/v1", "autoscaling/v1"));
+}
+
+#[tokio::test]
+async fn the_first_objects_are_there() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let services =
+        call(&admin, Method::GET, "/apis/apiregistration.k8s.io/v1/apiservices", "", Value::Null).await.expect("list");
+    for service in services["items"].as_array().expect("items") {
+        assert_eq!(service["status"]["conditions"][0]["status"], "True", "{}", service.name());
+    }
+    for path in [
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        "/apis/networking.k8s.io/v1/servicecidrs/kubernetes",
+        "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.1",
+        "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/catch-all",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+        "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication",
+    ] {
+        call(&admin, Method::GET, path, "", Value::Null).await.expect(path);
+    }
+}

@@ -17,7 +17,7 @@ use crate::config::StartError;
 use crate::http::Ctx;
 use crate::registry::options::{FieldValidation, WriteOptions};
 use crate::registry::resources::item_name_of;
-use crate::registry::{Target, create, storage};
+use crate::registry::{Target, create, storage, update};
 use crate::server::Server;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -35,6 +35,8 @@ pub(crate) async fn run(server: &Arc<Server>) -> Result<(), StartError> {
     futures::future::try_join_all(roles).await.map_err(failed)?;
     let others = fixed(server).into_iter().chain(flow::objects()).map(|object| ensure(&ctx, object));
     futures::future::try_join_all(others).await.map_err(failed)?;
+    let services = api_services(server).into_iter().map(|service| ensure_available(&ctx, service));
+    futures::future::try_join_all(services).await.map_err(failed)?;
     service::ensure_range_ready(&ctx).await.map_err(failed)?;
     service::ensure(&ctx).await.map_err(failed)?;
     Ok(())
@@ -57,12 +59,30 @@ fn fixed(server: &Server) -> Vec<Value> {
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
             "spec": {"cidrs": [server.config.service_cidr.trunc().to_string()]}}),
     ];
-    for (group, versions) in server.resources().groups() {
-        for version in versions {
-            objects.push(api_service(&group, &version));
-        }
-    }
+    objects.extend(api_services(server));
     objects
+}
+
+fn api_services(server: &Server) -> Vec<Value> {
+    let resources = server.resources();
+    let mut seen = std::collections::BTreeSet::new();
+    let built_in = resources.all().iter().filter(|row| row.custom.is_none());
+    let versions = built_in.filter(|row| seen.insert((row.group.as_str(), row.version.as_str())));
+    versions.map(|row| api_service(&row.group, &row.version)).collect()
+}
+
+/// Says that a group of our own is there. Source: `kube-aggregator/pkg/controllers/status/local`.
+async fn ensure_available(ctx: &Ctx, service: Value) -> Result<(), Status> {
+    let target = target_of(&ctx.server, &service)?;
+    let mut change = |current: &Value| {
+        let mut next = current.clone();
+        let conditions = next.at(&["status", "conditions"]).and_then(Value::as_array);
+        if conditions.is_none_or(Vec::is_empty) {
+            next["status"] = service["status"].clone();
+        }
+        Ok(next)
+    };
+    update::apply(ctx, &target, "status", &options("coracle"), &mut change).await.map(|_| ())
 }
 
 fn api_service(group: &str, version: &str) -> Value {
