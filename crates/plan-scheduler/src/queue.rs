@@ -92,7 +92,10 @@ impl Queue {
             let place = if is_gated(&pod) { Place::Gated } else { Place::InFlight };
             let gated = place == Place::Gated;
             self.pods.insert(uid.clone(), Waiting { pod, attempts: 0, place });
-            return if gated { () } else { self.activate(&uid, now) };
+            if !gated {
+                self.activate(&uid, now);
+            }
+            return;
         };
         let changed = matters(&waiting.pod, &pod);
         let open = !is_gated(&pod);
