@@ -61,7 +61,7 @@ fn options(ctx: &Ctx, target: &Target) -> Value {
             }
         }
         _ => {
-            let path = ctx.info.path.splitn(2, "/proxy").nth(1).unwrap_or_default();
+            let path = ctx.info.path.split_once("/proxy").map_or("", |(_, path)| path);
             fields.insert("path".to_owned(), path.into());
         }
     }

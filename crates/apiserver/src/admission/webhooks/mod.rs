@@ -182,7 +182,7 @@ fn settle(hook: &Hook<'_>, failure: Failure) -> Result<(), Status> {
 /// Lets hooks change the object; the ones that ask for it once more when others changed it after them.
 pub(super) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
     let configurations = configurations(attempt, MUTATING);
-    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(|one| webhook::hooks(one)).collect();
+    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(webhook::hooks).collect();
     if hooks.is_empty() {
         return Ok(());
     }
@@ -268,7 +268,7 @@ fn read_again(attempt: &Attempt<'_>, row: &Resource, patched: Value) -> Result<V
 /// Asks all validating hooks; the first refusal in their order counts.
 pub(super) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     let configurations = configurations(attempt, VALIDATING);
-    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(|one| webhook::hooks(one)).collect();
+    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(webhook::hooks).collect();
     if hooks.is_empty() {
         return Ok(());
     }
