@@ -371,3 +371,26 @@ async fn the_first_objects_are_there() {
         call(&admin, Method::GET, path, "", Value::Null).await.expect(path);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_watchers_lose_no_event() {
+    const WATCHERS: usize = 200;
+    const OBJECTS: usize = 50;
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let since = cluster.store.local_revision();
+    let watch = format!("{MAPS}?watch=1&resourceVersion={since}");
+    let watchers: Vec<_> = (0..WATCHERS)
+        .map(|_| {
+            let (admin, watch) = (admin.clone(), watch.clone());
+            tokio::spawn(async move { events(&admin, &watch, OBJECTS).await })
+        })
+        .collect();
+    for number in 0..OBJECTS {
+        call(&admin, Method::POST, MAPS, JSON, config_map(&format!("m{number:02}"), "x")).await.expect("created");
+    }
+    let wanted: Vec<String> = (0..OBJECTS).map(|number| format!("ADDED m{number:02}")).collect();
+    for watcher in watchers {
+        assert_eq!(watcher.await.expect("watcher"), wanted);
+    }
+}

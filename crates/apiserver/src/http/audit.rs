@@ -134,3 +134,33 @@ impl Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_rotate_and_the_oldest_goes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("audit.log");
+        let config = AuditConfig { path: path.clone(), file_bytes_max: 10, files_max: 3 };
+        let (lines, queue) = sync_channel(100);
+        let log = Log::open(config).expect("log");
+        let writer = std::thread::spawn(move || log.run(&queue));
+        for number in 0..6 {
+            lines.send(format!("line number {number}\n").into_bytes()).expect("sent");
+            while !std::fs::read_to_string(&path).unwrap_or_default().contains(&number.to_string()) {
+                std::thread::yield_now();
+            }
+        }
+        drop(lines);
+        writer.join().expect("writer");
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        assert_eq!(read("audit.log"), "line number 5\n");
+        assert_eq!(
+            (read("audit.log.1").as_str(), read("audit.log.2").as_str()),
+            ("line number 4\n", "line number 3\n")
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 3);
+    }
+}

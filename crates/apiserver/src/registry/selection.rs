@@ -14,6 +14,8 @@ use crate::http::query::Query;
 /// What must hold for an object to be seen.
 pub(crate) struct Selection {
     labels: LabelSelector,
+    /// Terms that the key alone decides.
+    names: FieldSelector,
     fields: FieldSelector,
     /// Names in the store start with this.
     pub prefix: String,
@@ -33,41 +35,32 @@ impl Selection {
                 Status::bad_request(text)
             })?;
         }
-        let prefix = prefix(target, &mut fields);
-        Ok(Self { labels, fields, prefix })
+        let prefix = prefix(target, &fields);
+        let (names, rest) = fields.terms.into_iter().partition(|term| is_name(&term.field));
+        Ok(Self { labels, names: FieldSelector { terms: names }, fields: FieldSelector { terms: rest }, prefix })
     }
 
     pub(crate) fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything()
+        self.labels.is_everything() && self.fields.is_everything() && self.names.is_everything()
     }
 
     pub(crate) fn holds(&self, resource: &Resource, entry: &Entry) -> bool {
-        if self.is_everything() {
-            return true;
-        }
         if !self.names_hold(entry.name()) {
             return false;
         }
-        let facts_needed = !self.labels.is_everything() || self.fields.terms.iter().any(|term| !is_name(&term.field));
-        if !facts_needed {
+        if self.labels.is_everything() && self.fields.is_everything() {
             return true;
         }
         let facts = Facts::of(resource, entry);
-        facts.match_labels(&self.labels)
-            && self
-                .fields
-                .terms
-                .iter()
-                .filter(|term| !is_name(&term.field))
-                .all(|term| (facts.field(&term.field) == term.value) == term.equal)
+        facts.match_labels(&self.labels) && self.fields.matches_with(|field| Cow::Borrowed(facts.field(field)))
     }
 
-    /// The name and namespace terms, judged by the key alone.
     fn names_hold(&self, item: &str) -> bool {
+        if self.names.is_everything() {
+            return true;
+        }
         let (namespace, name) = item.split_once('/').unwrap_or(("", item));
-        let mut names = self.fields.clone();
-        names.terms.retain(|term| is_name(&term.field));
-        names.matches_with(|field| Cow::Borrowed(if field == "metadata.name" { name } else { namespace }))
+        self.names.matches_with(|field| Cow::Borrowed(if field == "metadata.name" { name } else { namespace }))
     }
 }
 
@@ -76,7 +69,7 @@ fn is_name(field: &str) -> bool {
 }
 
 /// The narrowest part of the collection that can match. An exact name stays in the selector, since prefixes may be longer names.
-fn prefix(target: &Target, fields: &mut FieldSelector) -> String {
+fn prefix(target: &Target, fields: &FieldSelector) -> String {
     let mut namespace = target.namespace.clone();
     if namespace.is_empty() && target.resource.namespaced {
         fields.required("metadata.namespace").unwrap_or_default().clone_into(&mut namespace);
