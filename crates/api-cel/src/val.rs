@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A value whose fields and methods the caller supplies, such as `variables` and `authorizer`.
-pub trait Host<'a>: fmt::Debug {
+pub trait Host<'a>: fmt::Debug + Send + Sync {
     fn field(&self, name: &str, meter: &mut Meter) -> std::result::Result<Val<'a>, EvalError>;
     fn call(&self, name: &str, args: &[Val<'a>], meter: &mut Meter) -> std::result::Result<Val<'a>, EvalError>;
 }

@@ -22,7 +22,7 @@ pub struct Query {
 }
 
 /// Answers: whether, and why.
-pub type Ask<'a> = &'a dyn Fn(&Query) -> (bool, String);
+pub type Ask<'a> = &'a (dyn Fn(&Query) -> (bool, String) + Sync);
 
 /// Cost of asking.
 const CHECK_COST: u64 = 350_000;

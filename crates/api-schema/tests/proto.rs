@@ -29,7 +29,7 @@ fn rich(schemas: &Schemas, ty: TypeId, depth: usize, salt: usize) -> Option<Valu
             return (!entries.is_empty()).then_some(Value::Object(entries));
         }
         Type::Any => match schemas.special.get(&ty) {
-            Some(Special::SchemaOrBool) => (salt % 2 == 0).into(),
+            Some(Special::SchemaOrBool) => (salt.is_multiple_of(2)).into(),
             Some(Special::SchemaOrArray) => serde_json::json!({"type": "string"}),
             Some(Special::SchemaOrStringArray) => serde_json::json!(["x", "y"]),
             Some(_) => serde_json::json!({"f:a": {}, "n": [1, 1.5, null, "x"]}),
@@ -43,7 +43,7 @@ fn rich(schemas: &Schemas, ty: TypeId, depth: usize, salt: usize) -> Option<Valu
             ScalarKind::Double => 1.25.into(),
             ScalarKind::Bytes => "AQID".into(),
             ScalarKind::Quantity => "1500m".into(),
-            ScalarKind::IntOrString if salt % 2 == 0 => "25%".into(),
+            ScalarKind::IntOrString if salt.is_multiple_of(2) => "25%".into(),
             ScalarKind::IntOrString => 8080.into(),
             ScalarKind::Time => "2024-02-29T12:00:00Z".into(),
             ScalarKind::MicroTime => "2024-02-29T12:00:00.000001Z".into(),

@@ -155,11 +155,18 @@ fn named(error: ProtoError, name: &str) -> ProtoError {
 fn scalar_to(kind: ScalarKind, number: u32, value: &Value, out: &mut Vec<u8>) -> Option<()> {
     let mut message = Vec::new();
     match kind {
-        ScalarKind::Boolean => return Some(wire::varint(number, u64::from(value.as_bool()?), out)),
-        ScalarKind::Int32 | ScalarKind::Int64 | ScalarKind::Integer => {
-            return Some(wire::varint(number, value.as_i64()? as u64, out));
+        ScalarKind::Boolean => {
+            wire::varint(number, u64::from(value.as_bool()?), out);
+            return Some(());
         }
-        ScalarKind::Double => return Some(wire::fixed64(number, value.as_f64()?.to_le_bytes(), out)),
+        ScalarKind::Int32 | ScalarKind::Int64 | ScalarKind::Integer => {
+            wire::varint(number, value.as_i64()? as u64, out);
+            return Some(());
+        }
+        ScalarKind::Double => {
+            wire::fixed64(number, value.as_f64()?.to_le_bytes(), out);
+            return Some(());
+        }
         ScalarKind::String => message.extend_from_slice(value.as_str()?.as_bytes()),
         ScalarKind::Bytes if value.is_null() => {}
         ScalarKind::Bytes => message = scalar::bytes(value.as_str()?).ok()?,
