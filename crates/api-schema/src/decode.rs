@@ -73,6 +73,9 @@ pub enum DecodeError {
 }
 
 const STRICT_MAX: usize = 100;
+/// Values of a body. Small ones take much more memory than text.
+pub(crate) const VALUES_MAX: usize = 400_000;
+pub(crate) const TOO_MANY_VALUES: &str = "request body holds too many values";
 const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 const NO_OBJECT: &str = "json: cannot unmarshal array into Go value of type struct { APIVersion string \
                          \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
@@ -152,6 +155,7 @@ struct Walker<'a> {
     scanner: Scanner<'a>,
     schemas: &'a Schemas,
     depth_left: usize,
+    values_left: usize,
     /// Whether objects of unknown shape are checked for duplicates.
     untyped: bool,
     /// Custom unmarshalers, inside which Go is not strict.
@@ -173,6 +177,7 @@ impl<'a> Walker<'a> {
             scanner: Scanner::new(bytes),
             schemas,
             depth_left: limits.depth_max,
+            values_left: VALUES_MAX,
             untyped,
             lenient: 0,
             strict: Vec::new(),
@@ -187,6 +192,7 @@ impl<'a> Walker<'a> {
 
     /// Reads a value of a type. `Null` stands for unset.
     fn value(&mut self, ty: Option<TypeId>) -> Syntax<Value> {
+        self.values_left = self.values_left.checked_sub(1).ok_or_else(|| TOO_MANY_VALUES.to_owned())?;
         let Some(id) = ty else { return self.any() };
         match self.schemas.get(id) {
             Type::Any => match self.schemas.special.get(&id) {

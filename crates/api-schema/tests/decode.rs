@@ -181,3 +181,41 @@ fn depth_is_bounded() {
     let error = decode_json(body.as_bytes(), Limits::default(), builtin(), None).expect_err("too deep");
     assert!(error.to_string().contains("exceeded max depth"), "{error}");
 }
+
+#[test]
+fn bombs_are_refused() {
+    let many = format!("{{\"spec\":{{\"containers\":[{}{{}}]}}}}", "{},".repeat(600_000));
+    let error = decode_json(many.as_bytes(), Limits::default(), builtin(), ty("v1", "Pod")).expect_err("too many");
+    assert!(error.to_string().contains("too many values"), "{error}");
+    // Pod { spec = 2 { containers = 2 ... } }
+    let containers = [0x12, 0x00].repeat(600_000);
+    let mut spec = vec![0x12];
+    let mut length = containers.len();
+    while length >= 0x80 {
+        spec.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    spec.push(u8::try_from(length).expect("seven bits"));
+    spec.extend(containers);
+    let mut raw = b"k8s\0".to_vec();
+    let mut unknown = vec![0x12];
+    let mut length = spec.len();
+    while length >= 0x80 {
+        unknown.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    unknown.push(u8::try_from(length).expect("seven bits"));
+    raw.extend(unknown);
+    raw.extend(spec);
+    let pod = Gvk::new("", "v1", "Pod");
+    let error =
+        coracle_api_schema::proto::decode_as(&raw, Limits::default(), builtin(), Some(&pod)).expect_err("too many");
+    assert!(error.to_string().contains("too many values"), "{error}");
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let items = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    let error = decode_yaml(bomb.as_bytes(), Limits::default(), builtin(), None).expect_err("too many aliases");
+    assert!(error.to_string().starts_with("error converting YAML to JSON: yaml: "), "{error}");
+}

@@ -7,7 +7,7 @@ use super::{
     wire::{self, Fields, Payload, WireError},
 };
 use crate::{
-    decode::{Limits, decode_json},
+    decode::{Limits, TOO_MANY_VALUES, VALUES_MAX, decode_json},
     model::{ScalarKind, Schemas, Special, StructType, Type, TypeId},
     scalar, time, zero,
 };
@@ -18,6 +18,7 @@ pub(super) struct Reader<'s> {
     schemas: &'s Schemas,
     limits: Limits,
     depth_left: usize,
+    values_left: usize,
 }
 
 /// The inlined message that is being read: the numbers that lead to it.
@@ -25,7 +26,7 @@ type Via = [u16; 2];
 
 impl<'s> Reader<'s> {
     pub fn new(schemas: &'s Schemas, limits: Limits) -> Self {
-        Self { schemas, limits, depth_left: limits.depth_max }
+        Self { schemas, limits, depth_left: limits.depth_max, values_left: VALUES_MAX }
     }
 
     pub fn message(&mut self, ty: TypeId, bytes: &[u8]) -> Result<Value, ProtoError> {
@@ -106,6 +107,8 @@ impl<'s> Reader<'s> {
 
     /// One value of a type. `Null` stands for unset.
     fn single(&mut self, ty: TypeId, payload: &Payload<'_>) -> Result<Value, ProtoError> {
+        let left = self.values_left.checked_sub(1);
+        self.values_left = left.ok_or_else(|| ProtoError::Inner(TOO_MANY_VALUES.to_owned()))?;
         match (self.schemas.get(ty), payload) {
             (Type::Struct(_), Payload::Bytes(bytes)) => self.message(ty, bytes),
             (Type::Scalar(kind), payload) => scalar_of(*kind, payload),
