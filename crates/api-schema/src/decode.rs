@@ -74,7 +74,7 @@ pub enum DecodeError {
 
 const STRICT_MAX: usize = 100;
 /// Values of a body. Small ones take much more memory than text.
-pub(crate) const VALUES_MAX: usize = 400_000;
+pub(crate) const VALUES_MAX: usize = 200_000;
 pub(crate) const TOO_MANY_VALUES: &str = "request body holds too many values";
 const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 const NO_OBJECT: &str = "json: cannot unmarshal array into Go value of type struct { APIVersion string \
@@ -120,7 +120,12 @@ pub fn decode_yaml(
 /// YAML as JSON: old-style octals and booleans as Kubernetes reads them, aliases bounded.
 pub fn yaml_value(text: &str) -> Result<Value, String> {
     let options = serde_saphyr::options! { legacy_octal_numbers: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("yaml: {error}"))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let text = error.to_string();
+        // The rest shows the place in the source.
+        let first = text.lines().next().unwrap_or_default();
+        format!("yaml: {}", first.trim_start_matches("error: "))
+    })
 }
 
 /// Reads a tree, such as the outcome of a patch, as [`decode_json`] reads text.
