@@ -85,11 +85,11 @@ impl World {
             })
             .collect();
         let phase = self.status.phase.clone().unwrap_or_default();
-        writeln!(self.log, "{:>4}s {phase}: {}", self.second, states.join(", ")).expect("write");
+        writeln!(self.log, "{}s {phase}: {}", self.second, states.join(", ")).expect("write");
     }
 
     fn tell(&mut self, next: &Plan) {
-        let mut line = |text: String| writeln!(self.log, "      {text}").expect("write");
+        let mut line = |text: String| writeln!(self.log, "  {text}").expect("write");
         if next.kill_pod {
             line("kill the pod".into());
         }
@@ -188,26 +188,27 @@ fn a_crashing_container_waits_longer_each_time() {
         world.settle();
     }
     world.check(expect![[r#"
-              make sandbox 0
-              start a #0
-              start b #0
-           0s Running: a ready x0, b ready x0
-              start b #1
-           1s Running: a ready x0, b ready x1
-              hold b until 11s: back-off 10s restarting failed container=b pod=p_n(u)
-           1s Running: a ready x0, b CrashLoopBackOff x1
-              start b #2
-          12s Running: a ready x0, b ready x2
-              hold b until 32s: back-off 20s restarting failed container=b pod=p_n(u)
-          12s Running: a ready x0, b CrashLoopBackOff x2
-              start b #3
-          40s Running: a ready x0, b ready x3
+          make sandbox 0
+          start a #0
+          start b #0
+        0s Running: a ready x0, b ready x0
+          start b #1
+        1s Running: a ready x0, b ready x1
+          hold b until 11s: back-off 10s restarting failed container=b pod=p_n(u)
+        1s Running: a ready x0, b CrashLoopBackOff x1
+          start b #2
+        12s Running: a ready x0, b ready x2
+          hold b until 32s: back-off 20s restarting failed container=b pod=p_n(u)
+        12s Running: a ready x0, b CrashLoopBackOff x2
+          start b #3
+        40s Running: a ready x0, b ready x3
     "#]]);
 }
 
 #[test]
 fn init_containers_run_in_order_and_a_failed_one_ends_the_pod() {
-    let spec = r#"{"restartPolicy":"Never","initContainers":[{"name":"i1"},{"name":"i2"}],"containers":[{"name":"a"}]}"#;
+    let spec =
+        r#"{"restartPolicy":"Never","initContainers":[{"name":"i1"},{"name":"i2"}],"containers":[{"name":"a"}]}"#;
     let mut world = World::new(spec);
     world.settle();
     world.exit("i1", 0);
@@ -215,13 +216,13 @@ fn init_containers_run_in_order_and_a_failed_one_ends_the_pod() {
     world.exit("i2", 1);
     world.settle();
     world.check(expect![[r#"
-              make sandbox 0
-              start i1 #0
-           0s Pending: i1 running x0, i2 PodInitializing x0, a PodInitializing x0
-              start i2 #0
-           0s Pending: i1 exit 0 x0, i2 running x0, a PodInitializing x0
-              kill the pod
-           0s Failed: i1 exit 0 x0, i2 exit 1 x0, a PodInitializing x0
+          make sandbox 0
+          start i1 #0
+        0s Pending: i1 running x0, i2 PodInitializing x0, a PodInitializing x0
+          start i2 #0
+        0s Pending: i1 exit 0 x0, i2 running x0, a PodInitializing x0
+          kill the pod
+        0s Failed: i1 exit 0 x0, i2 exit 1 x0, a PodInitializing x0
     "#]]);
 }
 
@@ -242,17 +243,17 @@ fn a_sidecar_is_waited_for_and_does_not_keep_the_pod() {
     world.exit("a", 0);
     world.settle();
     world.check(expect![[r#"
-              make sandbox 0
-              start s #0
-           0s Pending: s running x0, i PodInitializing x0, a PodInitializing x0
-              start i #0
-           0s Pending: s ready x0, i running x0, a PodInitializing x0
-              start a #0
-           0s Running: s ready x0, i exit 0 x0, a ready x0
-              start s #1
-          30s Running: s running x1, i exit 0 x0, a ready x0
-              kill the pod
-          30s Succeeded: s exit 137 x1, i exit 0 x0, a exit 0 x0
+          make sandbox 0
+          start s #0
+        0s Pending: s running x0, i PodInitializing x0, a PodInitializing x0
+          start i #0
+        0s Pending: s ready x0, i running x0, a PodInitializing x0
+          start a #0
+        0s Running: s ready x0, i exit 0 x0, a ready x0
+          start s #1
+        30s Running: s running x1, i exit 0 x0, a ready x0
+          kill the pod
+        30s Succeeded: s exit 137 x1, i exit 0 x0, a exit 0 x0
     "#]]);
 }
 
@@ -268,13 +269,13 @@ fn probes_decide_readiness_and_life() {
     world.probe("a", ProbeKind::Liveness, false);
     world.settle();
     world.check(expect![[r#"
-              make sandbox 0
-              start a #0
-           0s Running: a running x0
-           0s Running: a ready x0
-              kill a: Container a failed liveness probe, will be restarted
-              start a #1
-          20s Running: a running x1
+          make sandbox 0
+          start a #0
+        0s Running: a running x0
+        0s Running: a ready x0
+          kill a: Container a failed liveness probe, will be restarted
+          start a #1
+        20s Running: a running x1
     "#]]);
 }
 
@@ -287,12 +288,12 @@ fn a_lost_sandbox_is_made_anew() {
     world.runtime.sandboxes.iter_mut().for_each(|one| one.state = coracle_cri::SandboxState::NotReady);
     world.settle();
     world.check(expect![[r#"
-              make sandbox 0
-              start a #0
-           0s Running: a ready x0
-              make sandbox 1
-              start a #1
-           5s Running: a ready x1
+          make sandbox 0
+          start a #0
+        0s Running: a ready x0
+          make sandbox 1
+          start a #1
+        5s Running: a ready x1
     "#]]);
 }
 
