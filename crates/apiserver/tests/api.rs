@@ -394,3 +394,28 @@ async fn many_watchers_lose_no_event() {
         assert_eq!(watcher.await.expect("watcher"), wanted);
     }
 }
+
+#[tokio::test]
+async fn a_second_start_changes_nothing() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    call(&admin, Method::POST, MAPS, JSON, config_map("a", "1")).await.expect("created");
+    let before = cluster.store.local_revision();
+    cluster.server.stop();
+    let again = coracle_apiserver::Server::new(cluster.config.clone(), cluster.store.clone()).await.expect("server");
+    assert_eq!(cluster.store.local_revision(), before);
+    let mut moved = cluster.config.clone();
+    moved.advertise = "192.0.2.7:7443".parse().expect("address");
+    again.stop();
+    let again = coracle_apiserver::Server::new(moved, cluster.store.clone()).await.expect("server");
+    let admin = Client::new(
+        std::sync::Arc::new(again.in_process(UserInfo::authenticated("admin", &["system:masters"]))),
+        "test/1",
+    );
+    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let slice = call(&admin, Method::GET, path, "", Value::Null).await.expect("slice");
+    assert_eq!(
+        (&slice["endpoints"][0]["addresses"][0], &slice["ports"][0]["port"]),
+        (&json!("192.0.2.7"), &json!(7443))
+    );
+}

@@ -20,6 +20,7 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
+    pub config: Config,
 }
 
 /// A kubelet that answers with the path it was asked, and echoes what comes after an upgrade.
@@ -96,7 +97,7 @@ impl Cluster {
             nodes: Arc::new(EchoNode),
             pods: Arc::new(DirectDialer),
         };
-        let server = Server::new(config, Arc::clone(&store)).await.expect("server");
+        let server = Server::new(config.clone(), Arc::clone(&store)).await.expect("server");
         let serving = Arc::clone(&server);
         tokio::spawn(async move { serving.serve(listener).await });
         let kubeconfig = folder.path().join("kubeconfig");
@@ -113,7 +114,7 @@ impl Cluster {
                 {"name": "viewer", "context": {"cluster": "test", "user": "viewer"}}],
         });
         std::fs::write(&kubeconfig, text.to_string()).expect("kubeconfig");
-        Self { server, address, kubeconfig, store, folder }
+        Self { server, address, kubeconfig, store, folder, config }
     }
 
     pub fn admin(&self) -> Client {
