@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use coracle_api_types::Object;
 use coracle_cri::{Image, RuntimeEvent};
 use coracle_plan_pods::{ContainerKind, Plan, Start, Waiting, is_sidecar};
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use crate::fieldpath::find_container;
 use crate::images::with_default_tag;
 use crate::volumes::Place;
 use crate::worker::Worker;
-use crate::{hooks, kill, pull_secrets, sandbox};
+use crate::{hooks, kill, pull_secrets, resize, sandbox};
 
 /// The pod has to end; what was begun is left to the way of its end.
 pub(crate) struct Interrupted;
@@ -51,6 +52,9 @@ impl Worker {
         {
             return Ok(false);
         }
+        if !plan.update.is_empty() {
+            self.resize_pod(resize::Step::Grow).await;
+        }
         for update in &plan.update {
             if let Err(error) = self.ctx.runtime.update_container_resources(&update.id, &update.resources).await {
                 tracing::warn!(%error, container = update.name, "resize a container");
@@ -58,7 +62,22 @@ impl Worker {
                 return Ok(false);
             }
         }
+        if !plan.update.is_empty() {
+            self.resize_pod(resize::Step::Settle).await;
+        }
         self.start_all(plan).await
+    }
+
+    /// The pod's group bounds those of its containers, so it grows before them and shrinks after them.
+    async fn resize_pod(&self, step: resize::Step) {
+        let path = sandbox::cgroup_parent(&self.ctx, &self.pod);
+        let wanted = coracle_plan_pods::resources::pod_resources(&self.pod);
+        let work = move || resize::resize(&path, &wanted, step);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, pod = self.pod.name(), "resize the group of a pod"),
+            Err(error) => tracing::warn!(%error, "resize the group of a pod"),
+        }
     }
 
     async fn start_all(&mut self, plan: &Plan) -> Result<bool, Interrupted> {

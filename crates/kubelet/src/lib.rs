@@ -26,6 +26,7 @@ mod objects;
 mod probes;
 mod pull_secrets;
 mod reporter;
+mod resize;
 mod sandbox;
 mod security;
 mod source;

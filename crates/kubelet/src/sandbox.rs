@@ -61,7 +61,7 @@ pub(crate) fn config_for(ctx: &Context, pod: &Pod, attempt: u32) -> Result<PodSa
     })
 }
 
-fn cgroup_parent(ctx: &Context, pod: &Pod) -> String {
+pub(crate) fn cgroup_parent(ctx: &Context, pod: &Pod) -> String {
     let root = ctx.config.cgroup_root.trim_matches('/');
     match qos::qos_class(pod).cgroup() {
         Some(class) => format!("/{root}/{class}/pod{}", pod.uid()),

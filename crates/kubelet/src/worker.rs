@@ -280,17 +280,24 @@ impl Worker {
     /// Runs something that a pod which has to end does not wait for.
     pub(crate) async fn unless_ending<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::pin!(work);
-        loop {
+        let mut woken = false;
+        let result = loop {
             tokio::select! {
                 biased;
-                done = &mut work => return Ok(done),
-                () = self.inbox.woken() => if self.inbox.has_end() {
-                    // For the main loop to see as well.
-                    self.inbox.post(|_| {});
-                    return Err(Interrupted);
+                done = &mut work => break Ok(done),
+                () = self.inbox.woken() => {
+                    woken = true;
+                    if self.inbox.has_end() {
+                        break Err(Interrupted);
+                    }
                 }
             }
+        };
+        // What woke us is still in the inbox, for the main loop to see.
+        if woken {
+            self.inbox.post(|_| {});
         }
+        result
     }
 
     /// Stops everything in order; status is told meanwhile, and a shorter grace is heeded.
