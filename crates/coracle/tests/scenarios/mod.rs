@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod clients;
 mod config;
+mod network;
 mod pods;
 pub mod reset;
 pub mod restart;
@@ -51,6 +52,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("service_accounts", config::pods_call_the_api),
     ("deployments", workloads::scaled_rolled_and_rolled_back),
     ("services", workloads::services_by_every_way),
+    ("networking", network::services_names_and_host_ports),
     ("garbage", workloads::owners_take_their_objects_along),
     ("exec", access::exec_logs_copy_and_forward),
     ("python", clients::python),
