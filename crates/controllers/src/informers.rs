@@ -4,6 +4,7 @@ use coracle_api_types::Object;
 use coracle_client::{Api, Client, Informer, ListParams};
 use coracle_driver::Caches;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -47,6 +48,7 @@ fn follow<K: Object>(client: &Client, stop: &CancellationToken, fields: &str) ->
 }
 
 informers! {
+    autoscalers: HorizontalPodAutoscaler;
     budgets: PodDisruptionBudget;
     claims: PersistentVolumeClaim;
     classes: StorageClass;

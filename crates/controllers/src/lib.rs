@@ -6,6 +6,7 @@
 //! owners). Nothing polls. It never reads flags, files or the environment.
 
 mod access;
+mod autoscaling;
 mod certificates;
 mod discovery;
 mod endpoints;
@@ -50,6 +51,7 @@ pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHan
             workloads::start(&context);
             sets::start(&context);
             access::start(&context);
+            autoscaling::start(&context);
             endpoints::start(&context);
             namespaces::start(&context);
             nodes::start(&context);

@@ -5,6 +5,7 @@
 //! and makes them run again. Reasons, messages and names are upstream's. This crate never knows clients or tasks.
 
 pub mod aggregation;
+pub mod autoscaling;
 pub mod bootstrap_tokens;
 pub mod certificates;
 pub mod cron;
