@@ -1,6 +1,5 @@
 //! An API server on its own, for trying requests by hand: prints its kubeconfig and serves until interrupted.
 
-#[allow(dead_code)]
 #[path = "../tests/common/mod.rs"]
 mod common;
 

@@ -221,7 +221,7 @@ impl Worker {
         self.retry_at = None;
         let mut retry = None;
         for _ in 0..PLANS_IN_A_ROW_MAX {
-            let plan = self.with_view(|view| plan(view));
+            let plan = self.with_view(plan);
             let holds = plan.start.iter().any(|start| start.hold.is_some());
             if plan.is_idle() && !holds {
                 break;

@@ -88,6 +88,7 @@ impl Decoder {
     }
 
     /// The next whole message.
+    #[allow(clippy::should_implement_trait, reason = "an end of input is no end of the stream")]
     pub fn next(&mut self) -> Result<Option<Message>> {
         loop {
             let Some(head) = parse_head(&self.buffer)? else { return Ok(None) };

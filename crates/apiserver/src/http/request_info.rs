@@ -61,13 +61,13 @@ impl RequestInfo {
 
     fn read_parts(&mut self, parts: &[String], raw_path: &str) {
         let mut parts = parts;
-        if parts[0] == "namespaces" {
-            if let Some(namespace) = parts.get(1) {
-                self.namespace.clone_from(namespace);
-                let own = parts.get(2).is_some_and(|sub| matches!(sub.as_str(), "status" | "finalize"));
-                if parts.len() > 2 && !own {
-                    parts = &parts[2..];
-                }
+        if parts[0] == "namespaces"
+            && let Some(namespace) = parts.get(1)
+        {
+            self.namespace.clone_from(namespace);
+            let own = parts.get(2).is_some_and(|sub| matches!(sub.as_str(), "status" | "finalize"));
+            if parts.len() > 2 && !own {
+                parts = &parts[2..];
             }
         }
         self.resource.clone_from(&parts[0]);

@@ -162,7 +162,7 @@ impl Resources {
             }
         }
         for (_, versions) in &mut groups {
-            versions.sort_by(|a, b| version_rank(b).cmp(&version_rank(a)));
+            versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
         }
         groups
     }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn versions_are_ranked() {
         let mut versions = ["v1alpha1", "v2", "foo", "v1beta2", "v1", "v1beta1", "v10"];
-        versions.sort_by(|a, b| version_rank(b).cmp(&version_rank(a)));
+        versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
         assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]);
     }
 

@@ -101,7 +101,7 @@ fn custom(definition: &Value, version: &Value) -> Custom {
             .map(|field| field.str_at(&["jsonPath"]).trim_start_matches('.').to_owned())
             .collect(),
         has_status: version.at(&["subresources", "status"]).is_some(),
-        deprecated: deprecated.then(|| if warning.is_empty() { default } else { warning }),
+        deprecated: deprecated.then_some(if warning.is_empty() { default } else { warning }),
         compiled: Some(Arc::new(compiled)),
     }
 }

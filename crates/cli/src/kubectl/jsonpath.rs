@@ -61,7 +61,7 @@ impl Template {
 
     pub fn evaluate(&self, root: &Value) -> String {
         let mut out = String::new();
-        write_nodes(&self.0, root, root, &mut out);
+        write_nodes(&self.0, root, &mut out);
         out
     }
 }
@@ -243,7 +243,7 @@ fn operand(text: &str) -> Result<Operand> {
     }
 }
 
-fn write_nodes(nodes: &[Node], root: &Value, current: &Value, out: &mut String) {
+fn write_nodes(nodes: &[Node], current: &Value, out: &mut String) {
     for node in nodes {
         match node {
             Node::Text(text) => out.push_str(text),
@@ -251,9 +251,7 @@ fn write_nodes(nodes: &[Node], root: &Value, current: &Value, out: &mut String) 
                 let texts: Vec<String> = walk(path, current).into_iter().map(shown).collect();
                 out.push_str(&texts.join(" "));
             }
-            Node::Range(path, body) => {
-                walk(path, current).into_iter().for_each(|item| write_nodes(body, root, item, out))
-            }
+            Node::Range(path, body) => walk(path, current).into_iter().for_each(|item| write_nodes(body, item, out)),
         }
     }
 }

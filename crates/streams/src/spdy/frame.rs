@@ -40,6 +40,7 @@ impl Decoder {
     }
 
     /// The next whole frame. Frames of unknown type are skipped.
+    #[allow(clippy::should_implement_trait, reason = "an end of input is no end of the stream")]
     pub fn next(&mut self) -> Result<Option<Frame>> {
         loop {
             let Some(head) = self.buffer.first_chunk::<8>().copied() else { return Ok(None) };
