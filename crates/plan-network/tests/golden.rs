@@ -209,49 +209,49 @@ fn session_affinity_remembers_clients() {
         spec,
         &two(),
         expect![[r#"
-        table ip t {
-        	set affinity-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 {
-        		type ipv4_addr;
-        		size 65535;
-        		flags dynamic,timeout;
-        		timeout 60s;
-        	}
-        	set affinity-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 {
-        		type ipv4_addr;
-        		size 65535;
-        		flags dynamic,timeout;
-        		timeout 60s;
-        	}
-        	set cluster-ips {
-        		type ipv4_addr;
-        		elements = {
-        			10.96.0.10
-        		};
-        	}
-        	map service-ips {
-        		type ipv4_addr . inet_proto . inet_service : verdict;
-        		elements = {
-        			10.96.0.10 . tcp . 80 : goto service-M0HGKM0Q941TF-default/web/tcp/http
-        		};
-        	}
-        	chain endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 {
-        		ip saddr 10.244.0.5/32 jump mark-for-masquerade
-        		update @affinity-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 { ip saddr }
-        		meta l4proto tcp dnat to 10.244.0.5:8080
-        	}
-        	chain endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 {
-        		ip saddr 10.244.1.5/32 jump mark-for-masquerade
-        		update @affinity-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 { ip saddr }
-        		meta l4proto tcp dnat to 10.244.1.5:8080
-        	}
-        	chain service-M0HGKM0Q941TF-default/web/tcp/http {
-        		ip daddr 10.96.0.10/32 ip saddr != 10.244.0.0/24 jump mark-for-masquerade
-        		ip saddr @affinity-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080
-        		ip saddr @affinity-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080
-        		numgen random mod 2 vmap { 0 : goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080, 1 : goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 }
-        	}
-        }
-    "#]],
+            table ip t {
+            	set affinity-8997B1ZTZBZC9-default/web/tcp/http__10.244.1.5/8080/60s {
+            		type ipv4_addr;
+            		size 65535;
+            		flags dynamic,timeout;
+            		timeout 60s;
+            	}
+            	set affinity-994AB6E3TC0B9-default/web/tcp/http__10.244.0.5/8080/60s {
+            		type ipv4_addr;
+            		size 65535;
+            		flags dynamic,timeout;
+            		timeout 60s;
+            	}
+            	set cluster-ips {
+            		type ipv4_addr;
+            		elements = {
+            			10.96.0.10
+            		};
+            	}
+            	map service-ips {
+            		type ipv4_addr . inet_proto . inet_service : verdict;
+            		elements = {
+            			10.96.0.10 . tcp . 80 : goto service-M0HGKM0Q941TF-default/web/tcp/http
+            		};
+            	}
+            	chain endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080 {
+            		ip saddr 10.244.0.5/32 jump mark-for-masquerade
+            		update @affinity-994AB6E3TC0B9-default/web/tcp/http__10.244.0.5/8080/60s { ip saddr }
+            		meta l4proto tcp dnat to 10.244.0.5:8080
+            	}
+            	chain endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 {
+            		ip saddr 10.244.1.5/32 jump mark-for-masquerade
+            		update @affinity-8997B1ZTZBZC9-default/web/tcp/http__10.244.1.5/8080/60s { ip saddr }
+            		meta l4proto tcp dnat to 10.244.1.5:8080
+            	}
+            	chain service-M0HGKM0Q941TF-default/web/tcp/http {
+            		ip daddr 10.96.0.10/32 ip saddr != 10.244.0.0/24 jump mark-for-masquerade
+            		ip saddr @affinity-994AB6E3TC0B9-default/web/tcp/http__10.244.0.5/8080/60s goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080
+            		ip saddr @affinity-8997B1ZTZBZC9-default/web/tcp/http__10.244.1.5/8080/60s goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080
+            		numgen random mod 2 vmap { 0 : goto endpoint-D5RFZPVMYMVV5-default/web/tcp/http__10.244.0.5/8080, 1 : goto endpoint-RQWS6FZ6HCHA6-default/web/tcp/http__10.244.1.5/8080 }
+            	}
+            }
+        "#]],
     );
 }
 
