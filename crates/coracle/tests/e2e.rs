@@ -22,10 +22,15 @@ fn a_cluster_from_start_to_reset() {
     let registry = Registry::start().expect("the registry starts");
     let layout = cluster.scratch().join("busybox");
     write_layout(&layout, "1.0", &busybox_files().expect("busybox")).expect("layout");
-    for tag in ["1.0", "2.0"] {
+    for tag in ["1.0", "2.0", "3.0"] {
         registry.push(&layout, "1.0", &format!("busybox:{tag}")).expect("push");
     }
-    let mut world = World { image: registry.image("busybox:1.0"), other_image: registry.image("busybox:2.0"), cluster };
+    let mut world = World {
+        image: registry.image("busybox:1.0"),
+        other_image: registry.image("busybox:2.0"),
+        own_image: registry.image("busybox:3.0"),
+        cluster,
+    };
 
     let failures: Vec<String> = std::thread::scope(|scope| {
         let running: Vec<_> = scenarios::ALL

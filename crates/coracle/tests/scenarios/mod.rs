@@ -22,6 +22,8 @@ pub struct World {
     pub image: String,
     /// The same under another tag.
     pub other_image: String,
+    /// A third tag, for the one scenario that must see an image pulled.
+    pub own_image: String,
 }
 
 /// For things that take a pod's start.

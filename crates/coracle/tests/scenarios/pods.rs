@@ -8,7 +8,7 @@ use super::{SOON, World};
 
 /// Both containers share one network, so the second cannot have the port.
 pub fn two_containers_want_one_port(world: &World, kubectl: &Kubectl) {
-    let image = &world.image;
+    let image = &world.own_image;
     kubectl.apply(&format!(
         "apiVersion: v1
 kind: Pod
