@@ -4,7 +4,7 @@ use coracle_pki::{Authority, Issued, LeafParams, TokenKey, certificate_info};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::files::{make_folder, read, write};
-use crate::{ClusterFolder, Result};
+use crate::{ClusterFolder, Error, Result};
 
 const CA_VALID: SignedDuration = SignedDuration::from_hours(24 * 3650);
 const LEAF_VALID: SignedDuration = SignedDuration::from_hours(24 * 365);
@@ -70,6 +70,11 @@ pub fn prepare(
 fn authority(folder: &ClusterFolder, now: Timestamp) -> Result<(Authority, Issued)> {
     if let Some(issued) = pair(folder, "ca")? {
         return Ok((Authority::load(&issued.cert_pem, &issued.key_pem)?, issued));
+    }
+    if folder.store().exists() {
+        let path = folder.pki("ca.key");
+        let why = "the cluster has data, but its certificate authority is gone: put pki/ca.key and pki/ca.crt back, or remove the cluster with `coracle reset`";
+        return Err(Error::Damaged { path, why: why.to_owned() });
     }
     let (authority, issued) = Authority::create("kubernetes", now, CA_VALID)?;
     keep(folder, "ca", &issued)?;
@@ -151,5 +156,17 @@ mod tests {
         let fourth = prepare(&folder, "n1", &more, &[], years_later).expect("credentials");
         assert_ne!(third.admin, fourth.admin);
         assert_eq!(first.service_account_key_pem, fourth.service_account_key_pem);
+    }
+
+    #[test]
+    fn a_lost_authority_is_not_replaced() {
+        let temporary = tempfile::tempdir().expect("folder");
+        let folder = ClusterFolder::new(temporary.path());
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().expect("time");
+        prepare(&folder, "n1", &[], &[], now).expect("credentials");
+        std::fs::create_dir(folder.store()).expect("store");
+        prepare(&folder, "n1", &[], &[], now).expect("credentials");
+        std::fs::remove_file(folder.pki("ca.key")).expect("remove");
+        assert!(matches!(prepare(&folder, "n1", &[], &[], now), Err(Error::Damaged { .. })));
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, listen};
 use crate::node::Node;
 use crate::{Names, control};
 
@@ -59,11 +59,13 @@ impl Cluster {
         let (failed, failure) = watch::channel(None);
         let scope = Scope { stop: stop.clone(), tasks: tasks.clone(), failed };
         let mut steps = Vec::new();
+        // Before anything is done to the host, so that a port in use leaves nothing behind.
+        let listener = listen(config.listen).await?;
         let network = if config.node { Some(crate::node::start_network(&names).await?) } else { None };
         if network.is_some() {
             steps.push(step("network", format!("pods {}, services {}", names.pod_cidr, names.service_cidr)));
         }
-        let control_plane = ControlPlane::start(&config, &names, &credentials, &scope).await?;
+        let control_plane = ControlPlane::start(&config, &names, &credentials, listener, &scope).await?;
         steps.push(step("API server", format!("https://{}", control_plane.listen)));
         let node = match network {
             Some(network) => {

@@ -76,6 +76,7 @@ async fn carry_out(runtime: &Arc<Runtime>, request: Request) -> Result<Vec<Image
             Ok(vec![ImageRow { name: image, id, size: 0 }])
         }
         Request::RemoveImage { image } => {
+            anyhow::ensure!(images.find(&image).is_some(), "image {image:?} is not on this node");
             runtime.remove_image(&image).await?;
             Ok(Vec::new())
         }

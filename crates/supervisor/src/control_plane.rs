@@ -30,13 +30,18 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub async fn start(config: &Config, names: &Names, credentials: &Credentials, scope: &Scope) -> Result<Self> {
+    pub async fn start(
+        config: &Config,
+        names: &Names,
+        credentials: &Credentials,
+        listener: TcpListener,
+        scope: &Scope,
+    ) -> Result<Self> {
         let store_folder = config.folder.store();
         let store =
             tokio::task::spawn_blocking(move || Embedded::open(&store_folder, coracle_store::Options::default()))
                 .await?
                 .context("open the store")?;
-        let listener = listen(config.listen).await?;
         let listen_address = listener.local_addr()?;
         let kubelet = Arc::new(LocalKubelet::default());
         let advertise = match config.node {
@@ -107,7 +112,8 @@ impl ControlPlane {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+/// Opens the socket of the API, or says who is in the way.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {

@@ -77,6 +77,8 @@ pub fn stops_and_goes_on(world: &mut World) {
     let twice = world.cluster.coracle(&["up", "--listen", "127.0.0.1:0"]).expect("run");
     let text = String::from_utf8_lossy(&twice.stderr).into_owned();
     assert!(!twice.status.success() && text.contains("is in use by process"), "{text}");
+    let missing = world.cluster.coracle(&["image", "rm", "nosuch:1"]).expect("run");
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("is not on this node"));
     // A container that is killed while Coracle runs is restarted, and only then.
     let pid = wait_for("the process", Duration::from_secs(10), || {
         let found = std::process::Command::new("pgrep").args(["-f", "echo tick"]).output().ok()?;
