@@ -53,9 +53,12 @@ fn exec(kubectl: &Kubectl) {
 }
 
 fn logs(kubectl: &Kubectl) {
-    let text = kubectl.ok(&["logs", "box", "--timestamps", "--tail=1"]);
+    // The container may write more between the look for the tail and the end of the answer.
+    let text = wait_for("a log of one line", Duration::from_secs(20), || {
+        let text = kubectl.ok(&["logs", "box", "--timestamps", "--tail=1"]);
+        (text.lines().count() == 1).then_some(text)
+    });
     assert!(text.starts_with("20") && text.contains('T'), "{text}");
-    assert_eq!(text.lines().count(), 1);
     let mut follow = kubectl.command(&["logs", "-f", "box", "-c", "main"]);
     let mut child = follow.stdout(Stdio::piped()).spawn().expect("kubectl");
     let mut seen = String::new();
