@@ -23,6 +23,9 @@ use crate::context::Ctx;
 const SOURCE: &str = "kubernetes.io/config.source";
 const HASH: &str = "kubernetes.io/config.hash";
 const SEEN: &str = "kubernetes.io/config.seen";
+/// How long a deleted mirror stays away. `kubectl delete` looks for the absence of the name before it watches, and would
+/// wait for ever when another object of that name were there by then.
+const REPLACE_AFTER: Duration = Duration::from_secs(1);
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Bytes of one manifest. Source: kubelet `maxConfigLength`.
 const FILE_BYTES_MAX: u64 = 10 << 20;
@@ -213,6 +216,9 @@ impl Keeper {
                 return Ok(());
             }
             ignore_gone(api.delete(pod.name(), &DeleteParams::uid(found.uid()).grace(0)).await)?;
+            if found.is_deleting() {
+                tokio::time::sleep(REPLACE_AFTER).await;
+            }
         }
         let node = Api::<Node>::all(&self.ctx.client).get(&self.ctx.config.node_name).await?;
         let mut mirror = pod.as_ref().clone();
