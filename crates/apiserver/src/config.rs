@@ -21,6 +21,18 @@ pub struct ServingCertificate {
     pub key_pem: String,
 }
 
+/// With which the server calls aggregated API servers in the name of users.
+#[derive(Clone)]
+pub struct FrontProxy {
+    /// Authority of the certificate: what aggregated servers must trust.
+    pub ca_pem: String,
+    /// Its common name is the one that aggregated servers allow: [`FRONT_PROXY_NAME`].
+    pub client: ServingCertificate,
+}
+
+/// Common name of the front proxy's certificate. Source: kubeadm.
+pub const FRONT_PROXY_NAME: &str = "front-proxy-client";
+
 /// Where the audit log goes. Files rotate; the oldest is removed.
 #[derive(Debug, Clone)]
 pub struct AuditConfig {
@@ -71,6 +83,8 @@ pub struct Config {
     pub client_ca_pem: String,
     /// Authority of the serving certificate: what clients must trust.
     pub cluster_ca_pem: String,
+    /// `None`: aggregated servers are called without a certificate.
+    pub front_proxy: Option<FrontProxy>,
     pub token_key: Arc<TokenKey>,
     /// Issuer of service account tokens and audience of the API.
     pub issuer: String,

@@ -9,11 +9,13 @@
 //! server never knows the other components: nodes are reached through [`NodeConnector`].
 
 mod admission;
+mod aggregation;
 mod bootstrap;
 mod config;
 mod derived;
 mod discovery;
 mod http;
+mod outgoing;
 mod registry;
 mod reviews;
 mod server;
@@ -22,6 +24,7 @@ mod time;
 mod tls;
 
 pub use config::{
-    AuditConfig, ByteStream, Config, DirectDialer, NodeConnector, NodeTarget, PodDialer, ServingCertificate, StartError,
+    AuditConfig, ByteStream, Config, DirectDialer, FRONT_PROXY_NAME, FrontProxy, NodeConnector, NodeTarget, PodDialer,
+    ServingCertificate, StartError,
 };
 pub use server::{InProcess, Server};

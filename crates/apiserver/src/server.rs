@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::aggregation::Aggregation;
 use crate::config::{Config, StartError};
 use crate::derived::Derived;
 use crate::http::audit::Audit;
@@ -25,8 +26,9 @@ use crate::http::authz::Authorizer;
 use crate::http::limits::InFlight;
 use crate::http::metrics::Metrics;
 use crate::http::pipeline;
+use crate::outgoing::{Outgoing, Ways};
 use crate::registry::resources::{CRDS, Resources};
-use crate::{bootstrap, tls};
+use crate::{aggregation, bootstrap, tls};
 
 /// Connections that are open at once.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -46,6 +48,8 @@ pub struct Server {
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) aggregation: Aggregation,
     pub(crate) documents: crate::discovery::Documents,
     resources: Derived<Resources>,
     pub(crate) state: crate::registry::State,
@@ -62,6 +66,11 @@ impl Server {
             source,
         })?;
         let resources = Derived::new(&[CRDS], Resources::with_custom);
+        let outgoing = Outgoing::new(Ways {
+            store: Arc::clone(&store),
+            pods: Arc::clone(&config.pods),
+            front_proxy: config.front_proxy.as_ref().map(|own| Arc::new(own.client.clone())),
+        });
         let server = Arc::new(Self {
             state: crate::registry::State::new(&config),
             config,
@@ -71,12 +80,15 @@ impl Server {
             in_flight: InFlight::default(),
             metrics: Metrics::default(),
             audit,
+            outgoing,
+            aggregation: Aggregation::new(),
             documents: Default::default(),
             resources,
             tls,
             stopping: CancellationToken::new(),
         });
         bootstrap::run(&server).await?;
+        aggregation::start(&server);
         Ok(server)
     }
 

@@ -7,22 +7,20 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use common::Cluster;
-use coracle_client::Client;
-use coracle_pki::{Authority, LeafParams};
+use common::tls::TlsServer;
+use coracle_client::{Body, Client, full_body};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
-use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 /// A server of hooks, and the authority that it is to be known by, in base64.
 struct Hooks {
     address: SocketAddr,
     bundle: String,
+    server: TlsServer,
 }
 
 /// What a hook says of a request; null: nothing, ever.
@@ -51,58 +49,28 @@ fn judge(path: &str, request: &Value) -> Value {
     }
 }
 
-async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn answer(request: Request<hyper::body::Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await?.to_bytes();
+    let body = request.into_body().collect().await.expect("a body").to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap_or_default();
     let response = judge(&path, &review["request"]);
     if response.is_null() {
         std::future::pending::<()>().await;
     }
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-    Ok(Response::new(Full::new(review.to_string().into())))
+    Response::new(full_body(review.to_string()))
 }
 
 impl Hooks {
     async fn start() -> Self {
-        let now = Timestamp::now();
-        let (authority, ca) = Authority::create("hooks", now, SignedDuration::from_hours(1)).expect("authority");
-        let names = ["127.0.0.1".to_owned(), "hook.default.svc".to_owned()];
-        let leaf = LeafParams {
-            common_name: "hook",
-            organizations: &[],
-            alt_names: &names,
-            client: false,
-            server: true,
-            valid_for: SignedDuration::from_hours(1),
-        };
-        let issued = authority.issue(&leaf, now).expect("certificate");
-        let chain =
-            CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().expect("chain");
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("tls");
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
-        let address = listener.local_addr().expect("address");
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = hyper::service::service_fn(answer);
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
-        Self { address, bundle: STANDARD.encode(ca.cert_pem) }
+        Self::start_with(&["h2", "http/1.1"]).await
+    }
+
+    async fn start_with(protocols: &[&str]) -> Self {
+        let handler = Arc::new(|request| answer(request).boxed() as BoxFuture<'static, Response<Body>>);
+        let names = ["127.0.0.1", "localhost", "hook.default.svc"];
+        let server = TlsServer::start_with(&names, handler, None, protocols).await;
+        Self { address: server.address, bundle: server.bundle.clone(), server }
     }
 
     fn url(&self, path: &str) -> Value {
@@ -300,4 +268,41 @@ async fn connections_are_asked_about() {
         refused.expect_err("refused"),
         r#"400 admission webhook "attach.example.com" denied the request: attaching to pod 'p' is not allowed"#
     );
+}
+
+#[tokio::test]
+async fn connections_to_hooks_are_used_again() {
+    for protocols in [&["h2"], &["http/1.1"]] {
+        let (cluster, hooks) = (Cluster::start().await, Hooks::start_with(protocols).await);
+        let admin = cluster.admin();
+        register(&admin, "Validating", "v", json!([hook("allow", json!(["CREATE"]), hooks.url("/allow"))])).await;
+        for name in ["a", "b", "c"] {
+            create(&admin, MAPS, name).await.expect("a map");
+        }
+        assert_eq!(hooks.server.count(), 1, "{protocols:?}");
+    }
+}
+
+#[tokio::test]
+async fn hosts_are_found_by_name() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let url =
+        |host: &str| json!({"url": format!("https://{host}:{}/deny", hooks.address.port()), "caBundle": hooks.bundle});
+    register(&admin, "Validating", "v", json!([hook("deny", json!(["CREATE"]), url("localhost"))])).await;
+    assert!(create(&admin, MAPS, "a").await.expect_err("refused").contains("denied the request"));
+}
+
+#[tokio::test]
+async fn certificates_must_be_for_the_service() {
+    let (cluster, hooks) = (Cluster::start().await, Hooks::start().await);
+    let admin = cluster.admin();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other"},
+        "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    call(&admin, Method::POST, "/api/v1/namespaces/default/services", &service).await.expect("a service");
+    let client = json!({"service": {"namespace": "default", "name": "other", "port": hooks.address.port()}, "caBundle": hooks.bundle});
+    register(&admin, "Validating", "v", json!([hook("deny", json!(["CREATE"]), client)])).await;
+    let refused = create(&admin, MAPS, "a").await.expect_err("refused");
+    let expected = "tls: failed to verify certificate: x509: certificate is valid for localhost, hook.default.svc, not other.default.svc";
+    assert!(refused.ends_with(expected), "{refused}");
 }

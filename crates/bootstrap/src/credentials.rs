@@ -3,10 +3,12 @@
 use coracle_pki::{Authority, Issued, LeafParams, TokenKey, certificate_info};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::files::{make_folder, read, write};
+use crate::files::{failed, make_folder, read, write};
 use crate::{ClusterFolder, Error, Result};
 
 const CA_VALID: SignedDuration = SignedDuration::from_hours(24 * 3650);
+/// Common name of the front proxy's certificate. Source: kubeadm.
+const FRONT_PROXY_NAME: &str = "front-proxy-client";
 const LEAF_VALID: SignedDuration = SignedDuration::from_hours(24 * 365);
 /// Leaves are made anew at a start when they have less than this left.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(24 * 120);
@@ -25,6 +27,10 @@ pub struct Credentials {
     pub kubelet: Issued,
     /// With which the API server calls kubelets.
     pub kubelet_client: Issued,
+    /// Authority of its own: whoever it signs speaks for any user at aggregated API servers.
+    pub front_proxy_ca_cert_pem: String,
+    /// With which the API server calls aggregated API servers.
+    pub front_proxy_client: Issued,
 }
 
 /// Reads the credentials of a folder; makes those that are missing, nearly over or lack one of `server_names`.
@@ -37,7 +43,9 @@ pub fn prepare(
 ) -> Result<Credentials> {
     make_folder(&folder.pki(""))?;
     let (authority, ca) = authority(folder, now)?;
+    let (proxy_authority, proxy_ca) = front_proxy_authority(folder, now)?;
     let maker = Maker { folder, authority: &authority, now };
+    let proxy_maker = Maker { folder, authority: &proxy_authority, now };
     let server = |common_name, alt_names| LeafParams {
         common_name,
         organizations: &[],
@@ -62,6 +70,8 @@ pub fn prepare(
         kubelet: maker.leaf("kubelet", &server(&node_user, node_names))?,
         kubelet_client: maker
             .leaf("apiserver-kubelet-client", &client("kube-apiserver-kubelet-client", &["system:masters"]))?,
+        front_proxy_client: proxy_maker.leaf("front-proxy-client", &client(FRONT_PROXY_NAME, &[]))?,
+        front_proxy_ca_cert_pem: proxy_ca.cert_pem,
         ca_cert_pem: ca.cert_pem,
         ca_key_pem: ca.key_pem,
     })
@@ -78,6 +88,22 @@ fn authority(folder: &ClusterFolder, now: Timestamp) -> Result<(Authority, Issue
     }
     let (authority, issued) = Authority::create("kubernetes", now, CA_VALID)?;
     keep(folder, "ca", &issued)?;
+    Ok((authority, issued))
+}
+
+/// Nothing that is stored depends on it, so a lost one is made anew.
+fn front_proxy_authority(folder: &ClusterFolder, now: Timestamp) -> Result<(Authority, Issued)> {
+    if let Some(issued) = pair(folder, "front-proxy-ca")? {
+        return Ok((Authority::load(&issued.cert_pem, &issued.key_pem)?, issued));
+    }
+    // What the lost one signed is good for nothing.
+    let leaf = folder.pki("front-proxy-client.crt");
+    match std::fs::remove_file(&leaf) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(failed("remove", &leaf)(source)),
+        _ => {}
+    }
+    let (authority, issued) = Authority::create("front-proxy-ca", now, CA_VALID)?;
+    keep(folder, "front-proxy-ca", &issued)?;
     Ok((authority, issued))
 }
 
@@ -156,6 +182,21 @@ mod tests {
         let fourth = prepare(&folder, "n1", &more, &[], years_later).expect("credentials");
         assert_ne!(third.admin, fourth.admin);
         assert_eq!(first.service_account_key_pem, fourth.service_account_key_pem);
+    }
+
+    #[test]
+    fn a_lost_front_proxy_authority_is_made_anew_with_its_leaf() {
+        let temporary = tempfile::tempdir().expect("folder");
+        let folder = ClusterFolder::new(temporary.path());
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().expect("time");
+        let prepared = || prepare(&folder, "n1", &[], &[], now).expect("credentials");
+        let (first, second) = (prepared(), prepared());
+        assert_eq!(first.front_proxy_client, second.front_proxy_client);
+        assert_ne!(first.front_proxy_ca_cert_pem, first.ca_cert_pem);
+        std::fs::remove_file(folder.pki("front-proxy-ca.key")).expect("remove");
+        let third = prepared();
+        assert_ne!(first.front_proxy_ca_cert_pem, third.front_proxy_ca_cert_pem);
+        assert_ne!(first.front_proxy_client, third.front_proxy_client);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::store::Config;
-use crate::{Error, Result, resolve};
+use crate::{Error, Result};
 
 /// Places where distributions keep the root certificates.
 const CA_FILES: [&str; 4] = [
@@ -93,7 +93,7 @@ impl Client {
         let secure = uri.scheme_str() == Some("https");
         let host = host_of(authority);
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let addresses = resolve::lookup(host).await.map_err(|error| format!("dial tcp: {error}"))?;
+        let addresses = coracle_resolve::lookup(host).await.map_err(|error| format!("dial tcp: {error}"))?;
         let mut last = "no address".to_owned();
         for address in addresses {
             match TcpStream::connect((address, port)).await {

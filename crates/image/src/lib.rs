@@ -21,7 +21,6 @@ mod manifest;
 mod pull;
 mod reference;
 mod registry;
-pub mod resolve;
 mod store;
 
 pub use build::{NewContent, NewFile};

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use coracle_api_meta::UserInfo;
-use coracle_apiserver::{AuditConfig, ByteStream, DirectDialer, NodeConnector, NodeTarget, Server, ServingCertificate};
+use coracle_apiserver::{
+    AuditConfig, ByteStream, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate,
+};
 use coracle_bootstrap::Credentials;
 use coracle_client::Client;
 use coracle_pki::TokenKey;
@@ -56,6 +58,13 @@ impl ControlPlane {
                 },
                 client_ca_pem: credentials.ca_cert_pem.clone(),
                 cluster_ca_pem: credentials.ca_cert_pem.clone(),
+                front_proxy: Some(FrontProxy {
+                    ca_pem: credentials.front_proxy_ca_cert_pem.clone(),
+                    client: ServingCertificate {
+                        certificate_pem: credentials.front_proxy_client.cert_pem.clone(),
+                        key_pem: credentials.front_proxy_client.key_pem.clone(),
+                    },
+                }),
                 token_key: Arc::new(TokenKey::load(&credentials.service_account_key_pem)?),
                 issuer: ISSUER.to_owned(),
                 advertise,

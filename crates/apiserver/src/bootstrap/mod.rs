@@ -13,7 +13,8 @@ use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Status, Value};
 use serde_json::json;
 
-use crate::config::StartError;
+use crate::aggregation;
+use crate::config::{FRONT_PROXY_NAME, StartError};
 use crate::http::Ctx;
 use crate::registry::options::{FieldValidation, WriteOptions};
 use crate::registry::resources::item_name_of;
@@ -35,8 +36,8 @@ pub(crate) async fn run(server: &Arc<Server>) -> Result<(), StartError> {
     futures::future::try_join_all(roles).await.map_err(failed)?;
     let others = fixed(server).into_iter().chain(flow::objects()).map(|object| ensure(&ctx, object));
     futures::future::try_join_all(others).await.map_err(failed)?;
-    let services = api_services(server).into_iter().map(|service| ensure_available(&ctx, service));
-    futures::future::try_join_all(services).await.map_err(failed)?;
+    extension_authentication(&ctx).await.map_err(failed)?;
+    aggregation::at_start(&ctx).await.map_err(failed)?;
     service::ensure_range_ready(&ctx).await.map_err(failed)?;
     service::ensure(&ctx).await.map_err(failed)?;
     Ok(())
@@ -47,53 +48,45 @@ fn fixed(server: &Server) -> Vec<Value> {
         json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
             "description": format!("Used for system critical pods that must {what}.")})
     };
-    let mut objects = vec![
+    vec![
         class(
             "system-cluster-critical",
             2_000_000_000,
             "run in the cluster, but can be moved to another node if necessary",
         ),
         class("system-node-critical", 2_000_001_000, "not be moved from their current node"),
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"client-ca-file": server.config.client_ca_pem},
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}}),
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
             "spec": {"cidrs": [server.config.service_cidr.trunc().to_string()]}}),
-    ];
-    objects.extend(api_services(server));
-    objects
+    ]
 }
 
-fn api_services(server: &Server) -> Vec<Value> {
-    let resources = server.resources();
-    let mut seen = std::collections::BTreeSet::new();
-    let built_in = resources.all().iter().filter(|row| row.custom.is_none());
-    let versions = built_in.filter(|row| seen.insert((row.group.as_str(), row.version.as_str())));
-    versions.map(|row| api_service(&row.group, &row.version)).collect()
-}
-
-/// Says that a group of our own is there. Source: `kube-aggregator/pkg/controllers/status/local`.
-async fn ensure_available(ctx: &Ctx, service: Value) -> Result<(), Status> {
-    let target = target_of(&ctx.server, &service)?;
+/// What aggregated servers read to know whom to believe. Source: `clusterauthenticationtrust`.
+async fn extension_authentication(ctx: &Ctx) -> Result<(), Status> {
+    let config = &ctx.server.config;
+    let mut data = json!({"client-ca-file": config.client_ca_pem});
+    if let Some(proxy) = &config.front_proxy {
+        data["requestheader-client-ca-file"] = proxy.ca_pem.as_str().into();
+        data["requestheader-allowed-names"] = json!([FRONT_PROXY_NAME]).to_string().into();
+        for (field, header) in [
+            ("requestheader-username-headers", "X-Remote-User"),
+            ("requestheader-uid-headers", "X-Remote-Uid"),
+            ("requestheader-group-headers", "X-Remote-Group"),
+            ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+        ] {
+            data[field] = json!([header]).to_string().into();
+        }
+    }
+    let wanted = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
+    ensure(ctx, wanted.clone()).await?;
+    // Authorities may have been made anew since the last start.
+    let target = target_of(&ctx.server, &wanted)?;
     let mut change = |current: &Value| {
         let mut next = current.clone();
-        let conditions = next.at(&["status", "conditions"]).and_then(Value::as_array);
-        if conditions.is_none_or(Vec::is_empty) {
-            next["status"] = service["status"].clone();
-        }
+        next["data"] = wanted["data"].clone();
         Ok(next)
     };
-    update::apply(ctx, &target, "status", &options("coracle"), &mut change).await.map(|_| ())
-}
-
-fn api_service(group: &str, version: &str) -> Value {
-    let group_priority = if group.is_empty() { 18000 } else { 17000 };
-    json!({
-        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-        "metadata": {"name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
-        "spec": {"group": group, "version": version, "groupPriorityMinimum": group_priority, "versionPriority": 15},
-        "status": {"conditions": [{"type": "Available", "status": "True", "reason": "Local",
-            "message": "Local APIServices are always available", "lastTransitionTime": crate::time::now_text()}]},
-    })
+    update::apply(ctx, &target, "", &options("coracle"), &mut change).await.map(|_| ())
 }
 
 pub(crate) fn options(manager: &str) -> WriteOptions {

@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use coracle_api_meta::{GroupVersion, Gvk, Status};
+use coracle_api_meta::{GroupVersion, Gvk, Status, Value};
 use coracle_api_schema::builtin;
 use coracle_api_schema::openapi::{self, Served, ServedSubresource};
 use http::{HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
+use crate::aggregation;
 use crate::http::negotiate::{JSON, accept_text};
 use crate::http::{Ctx, Reply, reply};
 use crate::registry::resources::{Resource, Resources};
@@ -24,7 +25,8 @@ const IMMUTABLE: &str = "public, immutable";
 #[derive(Default)]
 pub(crate) struct Documents {
     v3: Mutex<HashMap<String, Bytes>>,
-    v2: Mutex<Option<(Weak<Resources>, Arc<Swagger>)>>,
+    /// Made from these resources, and from what aggregated servers said at this generation.
+    v2: Mutex<Option<(Weak<Resources>, u64, Arc<Swagger>)>>,
 }
 
 struct Swagger {
@@ -75,11 +77,24 @@ pub(super) fn openapi(ctx: &Ctx, parts: &[&str]) -> Result<Reply, Status> {
         ["v2"] => Ok(v2(ctx, &resources)),
         ["v3"] => {
             let versions = versions(&resources);
-            let index = openapi::v3_index(versions.iter().map(|(gv, served)| (gv, openapi::hash(gv, served))));
+            let mut index = openapi::v3_index(versions.iter().map(|(gv, served)| (gv, openapi::hash(gv, served))));
+            add_remote(ctx, &mut index);
             Ok(reply::json(&index))
         }
         ["v3", path @ ..] => v3(ctx, &resources, &path.join("/")),
         _ => Err(Status::no_such_path()),
+    }
+}
+
+/// Points at the documents of aggregated servers, which are passed on when they are asked for.
+fn add_remote(ctx: &Ctx, index: &mut Value) {
+    let Some(paths) = index.get_mut("paths").and_then(Value::as_object_mut) else { return };
+    for service in ctx.server.aggregation.services(&*ctx.server.store).all() {
+        let known = ctx.server.aggregation.remote.of(&service.name).filter(|_| service.destination.is_some());
+        if let Some(known) = known.filter(|known| !known.v3_url.is_empty()) {
+            let path = service.path().trim_start_matches('/').to_owned();
+            paths.insert(path, serde_json::json!({"serverRelativeURL": known.v3_url}));
+        }
     }
 }
 
@@ -110,7 +125,7 @@ fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
 }
 
 fn v2(ctx: &Ctx, resources: &Arc<Resources>) -> Reply {
-    let swagger = swagger(&ctx.server.documents, resources);
+    let swagger = swagger(ctx, resources);
     if is_known(ctx, &swagger.tag) {
         return unchanged(&swagger.tag);
     }
@@ -123,22 +138,30 @@ fn v2(ctx: &Ctx, resources: &Arc<Resources>) -> Reply {
     reply
 }
 
-fn swagger(documents: &Documents, resources: &Arc<Resources>) -> Arc<Swagger> {
-    let mut kept = documents.v2.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((of, swagger)) = &*kept
+fn swagger(ctx: &Ctx, resources: &Arc<Resources>) -> Arc<Swagger> {
+    let aggregation = &ctx.server.aggregation;
+    let generation = aggregation.remote.generation();
+    let mut kept = ctx.server.documents.v2.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, at, swagger)) = &*kept
         && of.ptr_eq(&Arc::downgrade(resources))
+        && *at == generation
     {
         return Arc::clone(swagger);
     }
     let versions = versions(resources);
     let each = versions.iter().map(|(gv, served)| (gv, served.as_slice()));
-    let document = openapi::v2_document(builtin(), "v1.36.2", each);
+    let mut document = openapi::v2_document(builtin(), "v1.36.2", each);
+    for service in aggregation.services(&*ctx.server.store).all() {
+        if let Some(part) = aggregation.remote.of(&service.name).and_then(|known| known.swagger.clone()) {
+            aggregation::merge_swagger(&mut document, &part);
+        }
+    }
     let json = document.to_string();
     let digest = Sha256::digest(json.as_bytes());
     let tag = digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect();
     let swagger =
         Arc::new(Swagger { protobuf: pack(&openapi::gnostic::encode(&document)), json: pack(json.as_bytes()), tag });
-    *kept = Some((Arc::downgrade(resources), Arc::clone(&swagger)));
+    *kept = Some((Arc::downgrade(resources), generation, Arc::clone(&swagger)));
     swagger
 }
 

@@ -4,6 +4,7 @@ use coracle_api_meta::{Status, Value};
 use http::StatusCode;
 use serde_json::json;
 
+use crate::aggregation::{self, Group, Source};
 use crate::http::negotiate::{accept_text, media_types};
 use crate::http::{Ctx, Reply, reply};
 use crate::registry::resources::{Resource, Resources, Subresource};
@@ -21,23 +22,20 @@ fn aggregated_version(ctx: &Ctx) -> Option<&'static str> {
 
 fn aggregated(ctx: &Ctx, version: &'static str, core: bool) -> Reply {
     let resources = ctx.server.resources();
-    let groups = resources.groups();
+    let groups = aggregation::groups(&ctx.server);
     let items: Vec<Value> = groups
         .iter()
-        .filter(|(group, _)| group.is_empty() == core)
-        .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
+        .filter(|group| group.name.is_empty() == core)
+        .map(|group| {
+            let versions: Vec<Value> = group
+                .versions
                 .iter()
-                .map(|version| {
-                    let rows = resources.all().iter().filter(|row| row.group == *group && row.version == *version);
-                    let list: Vec<Value> = rows.map(|row| discovered(row)).collect();
-                    json!({"version": version, "resources": list, "freshness": "Current"})
-                })
+                .map(|(version, source)| of_version(ctx, &resources, &group.name, version, source))
                 .collect();
             let metadata = if core {
                 json!({"creationTimestamp": null})
             } else {
-                json!({"name": group, "creationTimestamp": null})
+                json!({"name": group.name, "creationTimestamp": null})
             };
             json!({"metadata": metadata, "versions": versions})
         })
@@ -53,6 +51,22 @@ fn aggregated(ctx: &Ctx, version: &'static str, core: bool) -> Reply {
     let mut reply = reply::bytes(StatusCode::OK, content_type, list.to_string());
     reply.headers_mut().insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
     reply
+}
+
+fn of_version(ctx: &Ctx, resources: &Resources, group: &str, version: &str, source: &Source) -> Value {
+    let Source::Remote(service) = source else {
+        let rows = resources.all().iter().filter(|row| row.group == group && row.version == version);
+        let list: Vec<Value> = rows.map(|row| discovered(row)).collect();
+        return json!({"version": version, "resources": list, "freshness": "Current"});
+    };
+    let known = ctx.server.aggregation.remote.of(&service.name);
+    let (list, stale) = known.map_or((Value::Null, true), |known| (known.resources.clone(), known.stale));
+    let mut value = json!({"version": version});
+    if list.as_array().is_some_and(|list| !list.is_empty()) {
+        value["resources"] = list;
+    }
+    value["freshness"] = if stale { "Stale" } else { "Current" }.into();
+    value
 }
 
 fn kind_of(row: &Resource, kind: &str, kind_group_version: &str) -> Value {
@@ -98,29 +112,25 @@ pub(super) fn all(ctx: &Ctx) -> Result<Reply, Status> {
     if let Some(version) = aggregated_version(ctx) {
         return Ok(aggregated(ctx, version, false));
     }
-    let groups = ctx.server.resources().groups();
-    let groups: Vec<Value> = groups
-        .iter()
-        .filter(|(group, _)| !group.is_empty())
-        .map(|(group, versions)| described(group, versions))
-        .collect();
+    let groups: Vec<Value> =
+        aggregation::groups(&ctx.server).iter().filter(|group| !group.name.is_empty()).map(described).collect();
     Ok(reply::json(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
 }
 
-fn described(group: &str, versions: &[String]) -> Value {
-    let versions: Vec<Value> = versions
+fn described(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
         .iter()
-        .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+        .map(|(version, _)| json!({"groupVersion": format!("{}/{version}", group.name), "version": version}))
         .collect();
-    json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
+    json!({"name": group.name, "versions": versions, "preferredVersion": versions.first()})
 }
 
-pub(super) fn one(ctx: &Ctx, group: &str) -> Result<Reply, Status> {
-    let groups = ctx.server.resources().groups();
-    let (_, versions) =
-        groups.iter().find(|(name, _)| name == group && !group.is_empty()).ok_or_else(Status::no_such_path)?;
+pub(super) fn one(ctx: &Ctx, name: &str) -> Result<Reply, Status> {
+    let groups = aggregation::groups(&ctx.server);
+    let group = groups.iter().find(|group| group.name == name && !name.is_empty()).ok_or_else(Status::no_such_path)?;
     let mut value = json!({"kind": "APIGroup", "apiVersion": "v1"});
-    if let (Some(fields), Value::Object(more)) = (value.as_object_mut(), described(group, versions)) {
+    if let (Some(fields), Value::Object(more)) = (value.as_object_mut(), described(group)) {
         fields.extend(more);
     }
     Ok(reply::json(&value))
@@ -172,16 +182,15 @@ fn listed_subresource(row: &Resource, sub: &Subresource) -> Value {
 
 /// What `/` lists.
 pub(super) fn paths(ctx: &Ctx) -> Vec<String> {
-    let resources: std::sync::Arc<Resources> = ctx.server.resources();
     let mut paths = vec![
         "/.well-known/openid-configuration".to_owned(),
         "/api".to_owned(),
         "/api/v1".to_owned(),
         "/apis".to_owned(),
     ];
-    for (group, versions) in resources.groups().iter().filter(|(group, _)| !group.is_empty()) {
-        paths.push(format!("/apis/{group}"));
-        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+    for group in aggregation::groups(&ctx.server).iter().filter(|group| !group.name.is_empty()) {
+        paths.push(format!("/apis/{}", group.name));
+        paths.extend(group.versions.iter().map(|(version, _)| format!("/apis/{}/{version}", group.name)));
     }
     let rest =
         ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];

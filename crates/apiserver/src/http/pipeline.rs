@@ -13,7 +13,7 @@ use super::query::Query;
 use super::request_info::RequestInfo;
 use super::{Ctx, Reply, authz, impersonate, reply};
 use crate::server::Server;
-use crate::{discovery, registry, time};
+use crate::{aggregation, discovery, registry, time};
 
 /// Requests that are not long-running are given up after this. Source: `--request-timeout`.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
@@ -101,5 +101,8 @@ async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> 
 }
 
 async fn route(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> {
+    if let Some(service) = ctx.server.aggregation.route(&*ctx.server.store, &ctx.info.path) {
+        return aggregation::proxy(ctx, &service, request).await;
+    }
     if ctx.info.is_resource { registry::handle(ctx, request).await } else { discovery::handle(ctx, request).await }
 }

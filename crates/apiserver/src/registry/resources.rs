@@ -169,7 +169,7 @@ impl Resources {
 }
 
 /// GA before beta before alpha, higher before lower. Source: `version.CompareKubeAwareVersionStrings`.
-fn version_rank(version: &str) -> (u8, u32, u32) {
+pub(crate) fn version_rank(version: &str) -> (u8, u32, u32) {
     let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let Ok(major) = digits.parse::<u32>() else { return (0, 0, 0) };

@@ -10,7 +10,7 @@ mod kubelet;
 mod proxy;
 mod scale;
 mod token;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use std::sync::Arc;
 
@@ -60,4 +60,4 @@ async fn of_object(ctx: &Ctx, target: &Target, name: &str, request: Request<Body
 
 pub(crate) use approval::may;
 pub(crate) use binding::collection as bind;
-pub(crate) use proxy::service_address;
+pub(crate) use proxy::service_place;

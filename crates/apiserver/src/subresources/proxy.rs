@@ -7,13 +7,14 @@ use std::sync::Arc;
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Status, Value};
 use coracle_client::Body;
+use coracle_store::Store;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
 use super::{connect, kubelet, tunnel};
 use crate::http::{Ctx, Reply, reply};
+use crate::outgoing;
 use crate::registry::resources::item_name;
 use crate::registry::{Target, storage};
-use crate::server::Server;
 
 /// `[scheme:]name[:port]`.
 struct Place<'a> {
@@ -58,7 +59,8 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
             "error trying to reach service: https backends are not supported by this proxy",
         ));
     }
-    let address = if plural == "pods" { pod(ctx, target, &place)? } else { service(&ctx.server, namespace, &place)? };
+    let address =
+        if plural == "pods" { pod(ctx, target, &place)? } else { service(&*ctx.server.store, namespace, &place)? };
     let stream = ctx.server.config.pods.dial(address).await.map_err(|error| unreachable(&error))?;
     let mut reply = tunnel::forward(&ctx.server, stream, &address.to_string(), &path, request).await?;
     fix_location(ctx, &mut reply);
@@ -99,18 +101,30 @@ fn fix_location(ctx: &Ctx, reply: &mut Reply) {
     }
 }
 
-/// As [`service`], by number of the port.
-pub(crate) fn service_address(server: &Server, namespace: &str, name: &str, port: u16) -> Result<SocketAddr, Status> {
-    service(server, namespace, &Place { scheme: "https", name, port: &port.to_string() })
+/// Where the port of a Service is: one of its ready endpoints, or what an `ExternalName` says.
+pub(crate) fn service_place(
+    store: &dyn Store,
+    namespace: &str,
+    name: &str,
+    port: u16,
+) -> Result<outgoing::Place, Status> {
+    let place = Place { scheme: "https", name, port: &port.to_string() };
+    let external =
+        load(store, "services", namespace, name)?.filter(|own| own.str_at(&["spec", "type"]) == "ExternalName");
+    if let Some(external) = external {
+        return Ok(outgoing::Place::Host { host: external.str_at(&["spec", "externalName"]).to_owned(), port });
+    }
+    let address = service(store, namespace, &place)?;
+    Ok(outgoing::Place::Host { host: address.ip().to_string(), port: address.port() })
 }
 
-fn load(server: &Server, collection: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
-    let entry = server.store.local_get(&coracle_store::Key::new(collection, item_name(namespace, name)));
+fn load(store: &dyn Store, collection: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+    let entry = store.local_get(&coracle_store::Key::new(collection, item_name(namespace, name)));
     entry.map(|entry| storage::parse(&entry.value)).transpose()
 }
 
 fn pod(ctx: &Ctx, target: &Target, place: &Place<'_>) -> Result<SocketAddr, Status> {
-    let pod = load(&ctx.server, "pods", &target.namespace, place.name)?;
+    let pod = load(&*ctx.server.store, "pods", &target.namespace, place.name)?;
     let pod = pod.ok_or_else(|| Status::not_found(&target.resource.gvr(), place.name))?;
     let ip: IpAddr = pod
         .str_at(&["status", "podIP"])
@@ -128,9 +142,9 @@ fn pod(ctx: &Ctx, target: &Target, place: &Place<'_>) -> Result<SocketAddr, Stat
 }
 
 /// One ready endpoint of a service's port, chosen at random.
-fn service(server: &Server, namespace: &str, place: &Place<'_>) -> Result<SocketAddr, Status> {
+fn service(store: &dyn Store, namespace: &str, place: &Place<'_>) -> Result<SocketAddr, Status> {
     let gvr = coracle_api_meta::Gvr::new("", "v1", "services");
-    let service = load(server, "services", namespace, place.name)?;
+    let service = load(store, "services", namespace, place.name)?;
     let service = service.ok_or_else(|| Status::not_found(&gvr, place.name))?;
     let ports = service.at(&["spec", "ports"]).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let wanted = ports.iter().find(|port| match place.port {
@@ -143,7 +157,7 @@ fn service(server: &Server, namespace: &str, place: &Place<'_>) -> Result<Socket
     })?;
     let name = wanted.str_at(&["name"]);
     let mut found: Vec<SocketAddr> = Vec::new();
-    for entry in server.store.local_range("discovery.k8s.io/endpointslices", &format!("{namespace}/")) {
+    for entry in store.local_range("discovery.k8s.io/endpointslices", &format!("{namespace}/")) {
         let slice = storage::parse(&entry.value)?;
         let of = slice.labels().and_then(|labels| labels.get("kubernetes.io/service-name")).and_then(Value::as_str);
         if of != Some(place.name) {

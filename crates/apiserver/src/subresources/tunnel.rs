@@ -22,12 +22,12 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-fn wants_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
     let connection = headers.get(header::CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     headers.contains_key(header::UPGRADE) && connection.to_ascii_lowercase().contains("upgrade")
 }
 
-fn clean(headers: &mut HeaderMap, keep_upgrade: bool) {
+pub(crate) fn clean(headers: &mut HeaderMap, keep_upgrade: bool) {
     for name in HOP_BY_HOP {
         if keep_upgrade && matches!(name, "connection" | "upgrade") {
             continue;
@@ -47,7 +47,7 @@ fn unreachable(error: &dyn std::fmt::Display) -> Status {
 }
 
 /// Sends `request` over `stream` with `path` as its target, and gives back the answer.
-pub(super) async fn forward(
+pub(crate) async fn forward(
     server: &std::sync::Arc<Server>,
     stream: Box<dyn ByteStream>,
     host: &str,

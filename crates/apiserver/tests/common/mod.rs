@@ -1,6 +1,8 @@
 //! A server of a test's own: its authorities, store and address.
 #![allow(dead_code)]
 
+pub mod tls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,11 +10,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_api_meta::UserInfo;
-use coracle_apiserver::{ByteStream, Config, DirectDialer, NodeConnector, NodeTarget, Server, ServingCertificate};
+use coracle_apiserver::{
+    ByteStream, Config, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate,
+};
 use coracle_client::Client;
 use coracle_pki::{Authority, LeafParams, TokenKey};
 use coracle_store::{Embedded, Store};
 use jiff::{SignedDuration, Timestamp};
+
+/// Common name of the front proxy's certificate.
+pub const FRONT_PROXY: &str = coracle_apiserver::FRONT_PROXY_NAME;
 
 pub struct Cluster {
     pub server: Arc<Server>,
@@ -21,6 +28,7 @@ pub struct Cluster {
     pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
     pub config: Config,
+    admin_pem: (String, String),
 }
 
 /// A kubelet that answers with the path it was asked, and echoes what comes after an upgrade.
@@ -54,6 +62,21 @@ impl NodeConnector for EchoNode {
     }
 }
 
+fn front_proxy(now: Timestamp) -> FrontProxy {
+    let (authority, ca) = Authority::create("front-proxy-ca", now, SignedDuration::from_hours(1)).expect("authority");
+    let leaf = LeafParams {
+        common_name: FRONT_PROXY,
+        organizations: &[],
+        alt_names: &[],
+        client: true,
+        server: false,
+        valid_for: SignedDuration::from_hours(1),
+    };
+    let issued = authority.issue(&leaf, now).expect("certificate");
+    let client = ServingCertificate { certificate_pem: issued.cert_pem, key_pem: issued.key_pem };
+    FrontProxy { ca_pem: ca.cert_pem, client }
+}
+
 impl Cluster {
     pub async fn start() -> Self {
         Self::start_on("127.0.0.1:0").await
@@ -85,6 +108,7 @@ impl Cluster {
             serving: ServingCertificate { certificate_pem: serving.cert_pem, key_pem: serving.key_pem },
             client_ca_pem: ca.cert_pem.clone(),
             cluster_ca_pem: ca.cert_pem.clone(),
+            front_proxy: Some(front_proxy(now)),
             token_key: Arc::new(TokenKey::load(&TokenKey::generate_pem().expect("key")).expect("key")),
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             advertise: address,
@@ -114,7 +138,7 @@ impl Cluster {
                 {"name": "viewer", "context": {"cluster": "test", "user": "viewer"}}],
         });
         std::fs::write(&kubeconfig, text.to_string()).expect("kubeconfig");
-        Self { server, address, kubeconfig, store, folder, config }
+        Self { server, address, kubeconfig, store, folder, config, admin_pem: (admin.cert_pem, admin.key_pem) }
     }
 
     pub fn admin(&self) -> Client {
@@ -123,5 +147,36 @@ impl Cluster {
 
     pub fn client(&self, user: UserInfo) -> Client {
         Client::new(Arc::new(self.server.in_process(user)), "test/1")
+    }
+
+    /// A TLS connection of the administrator, for requests written by hand.
+    pub async fn dial_as_admin(&self) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add_parsable_certificates(CertificateDer::pem_slice_iter(self.config.cluster_ca_pem.as_bytes()).flatten());
+        let chain = CertificateDer::pem_slice_iter(self.admin_pem.0.as_bytes()).flatten().collect();
+        let key = PrivateKeyDer::from_pem_slice(self.admin_pem.1.as_bytes()).expect("key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .expect("tls");
+        let stream = tokio::net::TcpStream::connect(self.address).await.expect("connect");
+        let name = "localhost".try_into().expect("name");
+        tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("handshake")
+    }
+
+    /// Aggregated discovery of all groups.
+    pub async fn discover(&self, client: &Client) -> serde_json::Value {
+        let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let request = http::Request::get("/apis").header("accept", accept).body(bytes::Bytes::new()).expect("request");
+        let answer = client.send(request).await.expect("an answer");
+        use http_body_util::BodyExt;
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        serde_json::from_slice(&body).expect("a document")
     }
 }

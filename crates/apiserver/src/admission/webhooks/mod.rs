@@ -1,9 +1,8 @@
 //! Admission by webhooks: mutating ones one after the other, validating ones at once.
 //! Source: `k8s.io/apiserver/pkg/admission/plugin/webhook/{mutating,validating}`.
 
-mod call;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use coracle_api_access::admission::webhook::{self, Hook, Matched};
@@ -16,6 +15,7 @@ use serde_json::json;
 
 use super::policies::{Facts, asked};
 use super::{View, with_request};
+use crate::outgoing;
 use crate::registry::admit::{Attempt, Operation};
 use crate::registry::objects;
 use crate::registry::options::FieldValidation;
@@ -143,7 +143,9 @@ async fn ask(
         dry_run: attempt.dry_run,
     };
     let review = with_request(attempt, |request: &Request<'_>| webhook::review(request, &asked));
-    let call = call::post(&attempt.ctx.server, hook.client_config(), &review, hook.timeout_seconds());
+    let client = outgoing::Hook::read(hook.client_config()).map_err(Failure::Call)?;
+    let timeout = Duration::from_secs(hook.timeout_seconds());
+    let call = attempt.ctx.server.outgoing.call_hook(&client, &review, timeout, true);
     let answer = call.await.map_err(|why| Failure::Call(format!("failed to call webhook: {why}")))?;
     let answer = webhook::read(&answer, &uid, version, mutating)
         .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
