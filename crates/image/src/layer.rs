@@ -21,6 +21,8 @@ use crate::{Digest, Error, Result};
 const ENTRIES_MAX: u64 = 4_000_000;
 /// Largest memory a zstd stream may ask for, as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// What ends an archive: one block filled up, and two empty ones.
+const END_BYTES: u64 = 3 * 512;
 const BUFFER_BYTES: usize = 256 << 10;
 const COPY_BYTES: usize = 64 << 10;
 /// Largest extended attribute. Source: linux/limits.h `XATTR_SIZE_MAX`.
@@ -39,15 +41,18 @@ pub(crate) struct Unpacked {
 /// Unpacks `archive` (plain, gzip or zstd) into `folder`, which exists and is empty.
 pub(crate) fn unpack(archive: impl Read + Send, folder: &Path) -> Result<Unpacked> {
     let hashing = Hashing::new(decompress(archive)?);
-    let mut tar = tar::Archive::new(BufReader::with_capacity(BUFFER_BYTES, hashing));
+    // Some writers leave out the end of an archive, even what fills up its last block. The digest tells whether
+    // anything else is missing.
+    let padded = hashing.chain(io::repeat(0).take(END_BYTES));
+    let mut tar = tar::Archive::new(BufReader::with_capacity(BUFFER_BYTES, padded));
     let unpacker = Unpacker { root: host_fs::open_dir(folder)? };
     let mut folders = Vec::new();
-    let entries = tar.entries().context(|| "read a layer".to_owned())?;
+    let entries = tar.entries().map_err(unreadable)?;
     for (count, entry) in entries.enumerate() {
         if count as u64 >= ENTRIES_MAX {
             return Err(Error::TooLarge(format!("layer has more than {ENTRIES_MAX} files")));
         }
-        let mut entry = entry.context(|| "read a layer".to_owned())?;
+        let mut entry = entry.map_err(unreadable)?;
         if let Some(folder) = unpacker.entry(&mut entry)? {
             folders.push(folder);
         }
@@ -59,8 +64,17 @@ pub(crate) fn unpack(archive: impl Read + Send, folder: &Path) -> Result<Unpacke
         }
     }
     let mut rest = tar.into_inner();
-    io::copy(&mut rest, &mut io::sink()).context(|| "read a layer".to_owned())?;
-    Ok(Unpacked { diff_id: rest.into_inner().hasher.finish() })
+    io::copy(&mut rest, &mut io::sink()).map_err(unreadable)?;
+    let (hashing, _) = rest.into_inner().into_inner();
+    Ok(Unpacked { diff_id: hashing.hasher.finish() })
+}
+
+/// The kernel's errors as they are; all others mean that the archive is none.
+pub(crate) fn unreadable(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(errno) => coracle_host::Error::new("read an archive", errno).into(),
+        None => Error::Corrupt(format!("unreadable archive: {error}")),
+    }
 }
 
 /// The archive without its compression, recognised by the first bytes.

@@ -158,11 +158,15 @@ fn extract(archive: impl Read, folder: &Path) -> Result<()> {
     let mut tar = tar::Archive::new(archive);
     let mut links = BTreeMap::new();
     let what = || "read the archive".to_owned();
-    for (count, entry) in tar.entries().context(what)?.enumerate() {
+    let neither = |error: std::io::Error| match error.raw_os_error() {
+        Some(_) => layer::unreadable(error),
+        None => Error::Corrupt("neither an OCI layout nor an archive of `docker save`".into()),
+    };
+    for (count, entry) in tar.entries().map_err(neither)?.enumerate() {
         if count >= ARCHIVE_ENTRIES_MAX {
             return Err(Error::TooLarge(format!("archive has more than {ARCHIVE_ENTRIES_MAX} files")));
         }
-        let mut entry = entry.context(what)?;
+        let mut entry = entry.map_err(neither)?;
         let path = entry.path().context(what)?.into_owned();
         if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(Error::Corrupt(format!("archive has the path {}", path.display())));

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use coracle_host::{Context, fs as host_fs};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use http::StatusCode;
 
 use crate::digest::Hasher;
@@ -59,11 +60,13 @@ impl ImageStore {
         };
         let diff_ids = ImageConfig::parse(&config)?.rootfs.diff_ids;
         check_layers(&manifest, &diff_ids)?;
-        let mut layers = Vec::new();
+        let (halt, mut layers) = (Halt::default(), Vec::new());
         for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
-            layers.push(self.pull_layer(&repository, layer, diff_id).boxed());
+            layers.push(self.pull_layer(&repository, layer, diff_id, &halt).boxed());
         }
-        futures::stream::iter(layers).buffer_unordered(LAYERS_AT_ONCE).try_collect::<()>().await?;
+        // All are waited for, also after one has failed: each clears away what it has begun.
+        futures::stream::iter(layers).buffer_unordered(LAYERS_AT_ONCE).for_each(|()| async {}).await;
+        halt.check()?;
         let by_digest = Reference { tag: None, digest: Some(digest), ..reference.clone() };
         let by_tag = Reference { digest: None, ..reference.clone() };
         let mut names = vec![by_digest];
@@ -74,15 +77,28 @@ impl ImageStore {
         blocking(move || store.enter(&bytes, &config, &names)).await
     }
 
-    async fn pull_layer(&self, repository: &Repository<'_>, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
+    /// Fetches one layer; its failure halts the others.
+    async fn pull_layer(&self, repository: &Repository<'_>, layer: &Descriptor, diff_id: &Digest, halt: &Halt) {
         // The same layer may be on its way for another image.
         let turn = self.turn_of(&layer.digest);
         let _turn = turn.lock().await;
         if self.has_layer(diff_id) {
-            return Ok(());
+            return;
         }
+        if let Err(error) = self.fetch_layer(repository, layer, diff_id, halt).await {
+            halt.because(error);
+        }
+    }
+
+    async fn fetch_layer(
+        &self,
+        repository: &Repository<'_>,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        halt: &Halt,
+    ) -> Result<()> {
         let place = self.dir().join("tmp").join(format!("{}.partial", layer.digest.hex()));
-        download(repository, layer, &place).await?;
+        download(repository, layer, &place, halt).await?;
         let (store, diff_id, path) = (self.clone(), diff_id.clone(), place.clone());
         let result = blocking(move || {
             let file = File::open(&path).context(|| format!("open {}", path.display()))?;
@@ -106,15 +122,33 @@ async fn platform_manifest(repository: &Repository<'_>, mut bytes: Vec<u8>) -> R
     Err(Error::Corrupt("image indexes are nested too deep".into()))
 }
 
+/// Why the layers of an image are not fetched any further: the first failure among them.
+#[derive(Default)]
+struct Halt(Mutex<Option<Error>>);
+
+impl Halt {
+    fn because(&self, error: Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Downloads a blob to `place`, going on with what is there, and checks it.
-async fn download(repository: &Repository<'_>, layer: &Descriptor, place: &Path) -> Result<()> {
+async fn download(repository: &Repository<'_>, layer: &Descriptor, place: &Path, halt: &Halt) -> Result<()> {
+    halt.check()?;
     let mut partial = Partial::open(place.to_owned()).await?;
     let mut attempts = 0;
     while partial.length < layer.size || partial.length == 0 {
         let before = partial.length;
-        match partial.fetch(repository, layer).await {
+        match partial.fetch(repository, layer, halt).await {
             Ok(()) => break,
-            Err(Error::Registry(why)) if partial.length > before || attempts + 1 < ATTEMPTS_MAX => {
+            Err(Error::Registry(why)) if halt.check().is_ok() && (partial.length > before || attempts + 1 < ATTEMPTS_MAX) => {
                 attempts = if partial.length > before { 0 } else { attempts + 1 };
                 tracing::debug!(layer = %layer.digest, why, "a download broke off and goes on");
             }
@@ -162,7 +196,7 @@ impl Partial {
         .await
     }
 
-    async fn fetch(&mut self, repository: &Repository<'_>, layer: &Descriptor) -> Result<()> {
+    async fn fetch(&mut self, repository: &Repository<'_>, layer: &Descriptor, halt: &Halt) -> Result<()> {
         let response = repository.blob(&layer.digest, self.length).await?;
         if self.length > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             // The registry cannot begin in the middle.
@@ -173,6 +207,7 @@ impl Partial {
         }
         let mut body = response.into_body();
         while let Some(part) = next_part(&mut body).await? {
+            halt.check()?;
             if self.length + part.len() as u64 > layer.size {
                 return Err(Error::Corrupt(format!("layer {} is larger than its manifest says", layer.digest)));
             }

@@ -345,7 +345,6 @@ impl ImageStore {
         let digest = Digest::of(content);
         let path = self.blob_path(&digest);
         if !path.exists() {
-            host_fs::replace(&self.temporary_path("blob"), content, false)?;
             host_fs::replace(&path, content, true)?;
         }
         Ok(digest)

@@ -263,13 +263,50 @@ async fn a_full_disk_is_said_and_left_as_it_was() {
     for error in errors {
         assert!(error.ends_with("no space left on device"), "{error}");
     }
-    // Known: the download of a layer beside the one that failed sometimes stays in `tmp`.
-    for left in std::fs::read_dir(small.join("store/tmp")).unwrap() {
-        std::fs::remove_file(left.unwrap().path()).unwrap();
-    }
+    let left = std::fs::read_dir(small.join("store/tmp")).unwrap().flatten().map(|entry| entry.path());
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     store.collect(&Default::default()).unwrap();
     store.import_single_layer("small", &files(1 << 10), ProcessConfig::default()).unwrap();
     assert_eq!(store.list().len(), 1);
     drop(store);
     coracle_host::mount::umount(&small).unwrap();
+}
+
+/// Its archives end with the last byte of the last file.
+#[test]
+fn what_umoci_inserted_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = dir.path().join("layout");
+    let image = format!("{}:one", layout.display());
+    let file = dir.path().join("file");
+    std::fs::write(&file, "hello").unwrap();
+    for arguments in [
+        &["init", "--layout", layout.to_str().unwrap()][..],
+        &["new", "--image", &image],
+        &["insert", "--image", &image, file.to_str().unwrap(), "/etc/file"],
+    ] {
+        let output = Command::new("umoci").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let store = store(dir.path(), "store");
+    let loaded = store.load(&layout).unwrap();
+    let folder = &store.layer_dirs(&loaded[0].layers)[0];
+    assert_eq!(std::fs::read_to_string(folder.join("etc/file")).unwrap(), "hello");
+}
+
+#[test]
+fn junk_is_called_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), "store");
+    let check = |name: &str, content: &[u8], end: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let error = store.load(&path).unwrap_err().to_string();
+        assert_eq!(error, format!("load {}: {end}", path.display()));
+    };
+    check("text", &[b'x'; 2000], "neither an OCI layout nor an archive of `docker save`");
+    check("empty", b"", "neither an OCI layout nor an archive of `docker save`");
+    check("gzip", &[0x1f, 0x8b, 8, 0, 1, 2, 3, 4, 5, 6, 7], "neither an OCI layout nor an archive of `docker save`");
+    let left = std::fs::read_dir(dir.path().join("store/tmp")).unwrap().count();
+    assert_eq!(left, 0);
 }
