@@ -26,5 +26,6 @@ pub mod process;
 pub mod pty;
 pub mod seccomp;
 pub mod unix;
+pub mod userns;
 
 pub use error::{Context, Error, Result, describe};

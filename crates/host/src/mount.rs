@@ -229,6 +229,13 @@ pub struct NewAttributes {
     pub noexec: bool,
 }
 
+/// A detached copy of the folder at `path` whose owners are shifted as `userns` maps them.
+pub fn clone_mapped(path: &Path, userns: impl AsFd) -> Result<OwnedFd> {
+    let tree = clone_tree(path, false)?;
+    set_id_map(&tree, userns)?;
+    Ok(tree)
+}
+
 /// Where the changes of an overlay go.
 #[derive(Debug, Clone, Copy)]
 pub struct OverlayUpper<'a> {

@@ -17,7 +17,7 @@ use crate::records::{ContainerRecord, Phase, save};
 use crate::runtime::{Container, Runtime, blocking, internal, new_id};
 use crate::shim::START_ERROR_CODE;
 use crate::signals;
-use crate::spec::{Answer, Call, RunState, SPEC_FILE};
+use crate::spec::{Answer, Call, ContainerSpec, RunState, SPEC_FILE};
 
 /// Exit code of a container whose end nobody saw. Source: containerd `unknownExitCode`.
 const UNKNOWN_EXIT_CODE: i32 = 255;
@@ -76,6 +76,7 @@ impl Runtime {
             let path = folder.join(name);
             std::fs::create_dir_all(&path).context(|| format!("create {}", path.display())).map_err(internal)?;
         }
+        make_mapped_folders(&prepared.spec).map_err(internal)?;
         let cgroup = format!("{}/{id}", sandbox.linux.cgroup_parent.trim_end_matches('/'));
         let group = self.cgroups.group(&cgroup).map_err(internal)?;
         group.create().map_err(internal)?;
@@ -345,6 +346,18 @@ impl Runtime {
             ..asked
         }
     }
+}
+
+/// Folders that a container with users of its own needs besides: its root is its own, and its layers have a place each.
+fn make_mapped_folders(spec: &ContainerSpec) -> coracle_host::Result<()> {
+    let Some(map) = &spec.users else { return Ok(()) };
+    let upper = std::fs::File::open(&spec.upper).context(|| format!("open {}", spec.upper.display()))?;
+    host_fs::chown(&upper, map.uid(0), map.gid(0))?;
+    for number in 0..spec.layers.len() {
+        let place = spec.lower.join(number.to_string());
+        std::fs::create_dir_all(&place).context(|| format!("create {}", place.display()))?;
+    }
+    Ok(())
 }
 
 /// What is said takes the place of what was known.

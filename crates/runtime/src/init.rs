@@ -20,11 +20,11 @@ use crate::spec::{ContainerSpec, Prelude, ProcessSpec};
 type Failure = String;
 
 /// Becomes the first process of a container.
-pub(crate) fn container(spec: &ContainerSpec, streams: Streams, socket: OwnedFd) -> ! {
+pub(crate) fn container(spec: &ContainerSpec, users: Option<&OwnedFd>, streams: Streams, socket: OwnedFd) -> ! {
     process::reset_signals();
     // The shim does without, and the setting is inherited.
     process::allow_huge_pages();
-    let result = start_container(spec, streams, &socket);
+    let result = start_container(spec, users, streams, &socket);
     fail(&socket, result)
 }
 
@@ -32,14 +32,14 @@ pub(crate) fn container(spec: &ContainerSpec, streams: Streams, socket: OwnedFd)
 pub(crate) fn command(
     spec: &ContainerSpec,
     process: &ProcessSpec,
-    namespaces: Namespaces,
+    joined: Joined<'_>,
     streams: Streams,
     socket: OwnedFd,
 ) -> ! {
     process::reset_signals();
     // The shim does without, and the setting is inherited.
     process::allow_huge_pages();
-    let result = start_command(spec, process, namespaces, streams, &socket);
+    let result = start_command(spec, process, joined, streams, &socket);
     fail(&socket, result)
 }
 
@@ -53,6 +53,7 @@ fn fail(socket: &OwnedFd, result: Result<std::convert::Infallible, Failure>) -> 
 
 fn start_container(
     spec: &ContainerSpec,
+    users: Option<&OwnedFd>,
     streams: Streams,
     socket: &OwnedFd,
 ) -> Result<std::convert::Infallible, Failure> {
@@ -61,12 +62,17 @@ fn start_container(
     join_cgroups(spec)?;
     set_oom_score(spec.process.oom_score_adj);
     process::unshare(&[Namespace::Cgroup]).map_err(during)?;
-    set_streams(&streams, &spec.process)?;
+    set_streams(&streams, spec, &spec.process)?;
     drop(streams);
-    rootfs::enter(spec).map_err(|why| format!("error during container init: {why}"))?;
+    rootfs::enter(spec, users).map_err(|why| format!("error during container init: {why}"))?;
     if spec.process.tty {
-        let terminal = give_terminal(&spec.process, socket)?;
+        let terminal = give_terminal(spec, &spec.process, socket)?;
         dev::bind_console(&terminal).map_err(during)?;
+    }
+    if let Some(users) = users {
+        identity::enter_users(users).map_err(during)?;
+        // So that what is mounted belongs to the pod's own root.
+        process::unshare(&[Namespace::Mount]).map_err(during)?;
     }
     identity::make_working_dir(&spec.process).map_err(during)?;
     if spec.readonly_rootfs {
@@ -81,6 +87,12 @@ pub(crate) struct Namespaces {
     cgroup: OwnedFd,
 }
 
+/// What a command joins.
+pub(crate) struct Joined<'a> {
+    pub namespaces: Namespaces,
+    pub users: Option<&'a OwnedFd>,
+}
+
 impl Namespaces {
     pub fn of(pid: i32) -> coracle_host::Result<Self> {
         let mount = process::namespace_of(pid, Namespace::Mount)?;
@@ -91,7 +103,7 @@ impl Namespaces {
 fn start_command(
     spec: &ContainerSpec,
     process: &ProcessSpec,
-    namespaces: Namespaces,
+    Joined { namespaces, users }: Joined<'_>,
     streams: Streams,
     socket: &OwnedFd,
 ) -> Result<std::convert::Infallible, Failure> {
@@ -99,13 +111,16 @@ fn start_command(
     process::new_session().map_err(during)?;
     join_cgroups(spec)?;
     set_oom_score(process.oom_score_adj);
-    set_streams(&streams, process)?;
+    set_streams(&streams, spec, process)?;
     drop(streams);
     process::enter(&namespaces.cgroup, Namespace::Cgroup).map_err(during)?;
     process::enter(&namespaces.mount, Namespace::Mount).map_err(during)?;
     drop(namespaces);
     if process.tty {
-        give_terminal(process, socket)?;
+        give_terminal(spec, process, socket)?;
+    }
+    if let Some(users) = users {
+        identity::enter_users(users).map_err(during)?;
     }
     identity::become_program(process)
 }
@@ -128,8 +143,16 @@ fn set_oom_score(wanted: i32) {
     }
 }
 
+/// User and group of a process as the host knows them.
+fn owner(spec: &ContainerSpec, process: &ProcessSpec) -> (u32, u32) {
+    match &spec.users {
+        Some(map) => (map.uid(process.uid), map.gid(process.gid)),
+        None => (process.uid, process.gid),
+    }
+}
+
 /// Standard streams other than a terminal. What is not asked for is `/dev/null`.
-fn set_streams(streams: &Streams, process: &ProcessSpec) -> Result<(), Failure> {
+fn set_streams(streams: &Streams, spec: &ContainerSpec, process: &ProcessSpec) -> Result<(), Failure> {
     let failed = |error: coracle_host::Error| format!("error during container init: {error}");
     let null =
         File::options().read(true).write(true).open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
@@ -137,7 +160,8 @@ fn set_streams(streams: &Streams, process: &ProcessSpec) -> Result<(), Failure> 
         match stream {
             Some(stream) => {
                 // So that a program without rights can open /dev/stdout again.
-                host_fs::chown(stream, process.uid, process.gid).ok();
+                let (uid, gid) = owner(spec, process);
+                host_fs::chown(stream, uid, gid).ok();
                 process::set_standard_stream(stream, number).map_err(failed)?;
             }
             None => process::set_standard_stream(&null, number).map_err(failed)?,
@@ -147,10 +171,11 @@ fn set_streams(streams: &Streams, process: &ProcessSpec) -> Result<(), Failure> 
 }
 
 /// Opens a terminal of the container's own, makes it the standard streams, and gives its other end to the shim.
-fn give_terminal(process: &ProcessSpec, socket: &OwnedFd) -> Result<OwnedFd, Failure> {
+fn give_terminal(spec: &ContainerSpec, process: &ProcessSpec, socket: &OwnedFd) -> Result<OwnedFd, Failure> {
     let failed = |error: coracle_host::Error| format!("error during container init: {error}");
     let pty::Pty { controller, terminal } = pty::open().map_err(failed)?;
-    host_fs::chown(&terminal, process.uid, process.gid).ok();
+    let (uid, gid) = owner(spec, process);
+    host_fs::chown(&terminal, uid, gid).ok();
     pty::make_controlling(&terminal).map_err(failed)?;
     for number in 0..3 {
         process::set_standard_stream(&terminal, number).map_err(failed)?;

@@ -6,6 +6,7 @@ use coracle_cri as cri;
 use coracle_cri::{ContainerConfig, Error, NamespaceMode, PodSandboxConfig, Result};
 use coracle_host::caps::Caps;
 use coracle_host::cgroup::{DeviceRule, Limits};
+use coracle_host::userns::{IdMap, IdRange};
 use coracle_host::{Context, fs as host_fs};
 use coracle_image::{ImageConfig, ImageStore};
 
@@ -56,6 +57,8 @@ pub(crate) fn container(request: Request<'_>) -> Result<Prepared> {
         work: folder.join("work"),
         rootfs: folder.join("rootfs"),
         readonly_rootfs: context.readonly_rootfs,
+        users: users(request.sandbox),
+        lower: folder.join("lower"),
         mounts: mounts(&request)?,
         devices,
         privileged: context.privileged,
@@ -78,6 +81,20 @@ pub(crate) fn container(request: Request<'_>) -> Result<Prepared> {
         ..ContainerSpec::default()
     };
     Ok(Prepared { spec, user, device_rules })
+}
+
+/// How the pod's users are numbered outside, if they are others there.
+pub(crate) fn users(sandbox: &PodSandboxConfig) -> Option<IdMap> {
+    let asked = sandbox.linux.security_context.namespaces.user.as_ref()?;
+    let ranges = |list: &[cri::IdMapping]| {
+        let each = list.iter().map(|mapping| IdRange {
+            inside: mapping.container_id,
+            outside: mapping.host_id,
+            length: mapping.length,
+        });
+        each.collect()
+    };
+    Some(IdMap { uids: ranges(&asked.uids), gids: ranges(&asked.gids) })
 }
 
 fn internal(error: impl std::fmt::Display) -> Error {

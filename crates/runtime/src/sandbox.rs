@@ -36,9 +36,6 @@ impl Runtime {
                 "failed to get sandbox runtime: no runtime for {handler:?} is configured"
             )));
         }
-        if config.linux.security_context.namespaces.user.is_some() {
-            return Err(Error::Unimplemented("user namespaces are not supported".into()));
-        }
         let id = new_id()?;
         let host_network = config.linux.security_context.namespaces.network == NamespaceMode::Node;
         let record = SandboxRecord {
@@ -66,8 +63,14 @@ impl Runtime {
         let runtime = self.clone();
         let for_files = record.clone();
         blocking(move || runtime.make_sandbox_files(&for_files)).await?;
-        // The network knows only the path, the shim only what it holds: neither waits for the other.
-        let (shim, network) = tokio::join!(self.start_shim(&record), self.set_up_network(&record));
+        let (shim, network) = if prepare::users(&record.config).is_some() {
+            // The shim makes the network namespace, so that it belongs to the pod's users.
+            let shim = self.start_shim(&record).await?;
+            (Ok(shim), self.set_up_network(&record).await)
+        } else {
+            // The network knows only the path, the shim only what it holds: neither waits for the other.
+            tokio::join!(self.start_shim(&record), self.set_up_network(&record))
+        };
         record.ips = match network {
             Ok(ips) => ips,
             Err(error) => {
@@ -108,7 +111,8 @@ impl Runtime {
         }
         let shims = self.cgroups.group(&self.config.shim_cgroup).map_err(internal)?;
         shims.create().map_err(internal)?;
-        if let Some(path) = &record.netns {
+        let users = prepare::users(config);
+        if let (Some(path), None) = (&record.netns, &users) {
             netns::create_at(path).map_err(internal)?;
         }
         let mut sysctls = Vec::new();
@@ -123,6 +127,7 @@ impl Runtime {
             hostname: config.hostname.clone(),
             shared_pid: namespaces.pid == NamespaceMode::Pod,
             sysctls,
+            users,
             socket: self.folders.socket(&record.id),
             cgroup_procs: shims.procs_files(),
             containers: self.folders.containers(),

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use coracle_host::process::{Cloned, Namespace};
+use coracle_host::userns::IdMap;
 use coracle_host::{Context, process};
 
 use crate::spec::{SHIM_FILE, ShimSpec};
@@ -100,18 +101,16 @@ fn prepare(spec: ShimSpec) -> Result<Shim, Failure> {
             break;
         }
     }
-    enter_pod(&spec)?;
+    let users = enter_pod(&spec)?;
     let signals = process::child_signals()?;
     let pod_pid = if spec.shared_pid { Some(hold_pid_namespace()?) } else { None };
     let listener = coracle_host::unix::listen(&spec.socket)?;
-    Ok(Shim::new(spec, listener, signals, pod_pid)?)
+    Ok(Shim::new(spec, listener, signals, pod_pid, users)?)
 }
 
 /// Moves into the pod's namespaces; those of IPC and host name are made here.
-fn enter_pod(spec: &ShimSpec) -> Result<(), Failure> {
-    if let Some(path) = &spec.netns {
-        coracle_host::netns::enter(coracle_host::netns::open(path)?)?;
-    }
+/// Returns the pod's user namespace, if it has one.
+fn enter_pod(spec: &ShimSpec) -> Result<Option<OwnedFd>, Failure> {
     let mut own = Vec::new();
     if spec.own_ipc {
         own.push(Namespace::Ipc);
@@ -119,9 +118,18 @@ fn enter_pod(spec: &ShimSpec) -> Result<(), Failure> {
     if spec.netns.is_some() {
         own.push(Namespace::Uts);
     }
-    if !own.is_empty() {
-        process::unshare(&own)?;
-    }
+    let users = match (&spec.users, &spec.netns) {
+        (Some(map), netns) => Some(enter_users(map, netns.as_deref(), &own)?),
+        (None, netns) => {
+            if let Some(path) = netns {
+                coracle_host::netns::enter(coracle_host::netns::open(path)?)?;
+            }
+            if !own.is_empty() {
+                process::unshare(&own)?;
+            }
+            None
+        }
+    };
     if spec.netns.is_some() && !spec.hostname.is_empty() {
         process::set_hostname(&spec.hostname)?;
     }
@@ -129,7 +137,22 @@ fn enter_pod(spec: &ShimSpec) -> Result<(), Failure> {
         let path = sysctl_path(name);
         std::fs::write(&path, value).context(|| format!("set sysctl {name} to {value:?}"))?;
     }
-    Ok(())
+    Ok(users)
+}
+
+/// Makes the pod's user namespace with the namespaces that belong to it, and moves into those; the shim itself stays
+/// the user it is. The network gets its name here, because a process with threads could not make it.
+fn enter_users(map: &IdMap, netns: Option<&Path>, own: &[Namespace]) -> Result<OwnedFd, Failure> {
+    let mut kinds = own.to_vec();
+    kinds.extend(netns.map(|_| Namespace::Network));
+    let owned = coracle_host::userns::create(map, &kinds)?;
+    for (kind, namespace) in &owned.others {
+        if let (Namespace::Network, Some(path)) = (kind, netns) {
+            coracle_host::userns::hold_at(namespace, path)?;
+        }
+        process::enter(namespace, *kind)?;
+    }
+    Ok(owned.user)
 }
 
 /// Dots separate, and slashes stand for dots inside a name.

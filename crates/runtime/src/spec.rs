@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use coracle_host::caps::Caps;
 use coracle_host::seccomp::Instruction;
+use coracle_host::userns::IdMap;
 use serde::{Deserialize, Serialize};
 
 /// File of a sandbox's folder that its shim reads once.
@@ -27,6 +28,9 @@ pub(crate) struct ShimSpec {
     /// Whether the containers share one pid namespace.
     pub shared_pid: bool,
     pub sysctls: Vec<(String, String)>,
+    /// `Some`: the pod has users of its own, and the shim makes its network namespace at `netns`.
+    #[serde(default)]
+    pub users: Option<IdMap>,
     pub socket: PathBuf,
     /// Files that take the shim into its own cgroup.
     pub cgroup_procs: Vec<PathBuf>,
@@ -55,6 +59,12 @@ pub(crate) struct ContainerSpec {
     /// Where the root is mounted, in the container's own mount namespace.
     pub rootfs: PathBuf,
     pub readonly_rootfs: bool,
+    /// `Some`: the users of the container are other users outside.
+    #[serde(default)]
+    pub users: Option<IdMap>,
+    /// Where layers with shifted owners are mounted, one folder for each.
+    #[serde(default)]
+    pub lower: PathBuf,
     pub mounts: Vec<MountSpec>,
     pub devices: Vec<DeviceSpec>,
     pub privileged: bool,

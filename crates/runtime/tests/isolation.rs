@@ -2,7 +2,10 @@
 
 mod support;
 
-use coracle_cri::{LinuxContainerResources, Mount, MountPropagation, NamespaceMode, RuntimeService, SecurityProfile};
+use coracle_cri::{
+    IdMapping, LinuxContainerResources, Mount, MountPropagation, NamespaceMode, RuntimeService, SecurityProfile,
+    UserNamespace,
+};
 use support::Bench;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,5 +250,47 @@ async fn two_sandboxes_of_one_pod_do_not_disturb_each_other() {
     bench.runtime.remove_pod_sandbox(&old.id).await.unwrap();
     bench.runtime.start_container(&id).await.unwrap();
     assert_eq!(bench.wait_exited(&id).await.exit_code, 0);
+    bench.end().await;
+}
+
+/// Root inside is somebody else outside, also for the files of image and volumes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_may_have_users_of_its_own() {
+    let bench = Bench::new().await;
+    let mut config = bench.pod_config("users");
+    let mapping = vec![IdMapping { host_id: 200_000, container_id: 0, length: 65536 }];
+    let users = UserNamespace { uids: mapping.clone(), gids: mapping };
+    config.linux.security_context.namespaces.user = Some(users.clone());
+    let pod = bench.pod_of(config).await;
+    let data = bench.dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("before"), "x").unwrap();
+    let script = "id -u; stat -c '%u %g' /etc/passwd /data/before /tmp /dev/shm /dev/null /; touch /made /data/made && \
+                  stat -c %u /made /data/made; cat /proc/self/uid_map; echo 1 > /proc/sys/kernel/panic; \
+                  ip link add dummy0 type veth 2>&1; hostname changed && hostname; mount -t tmpfs none /tmp 2>&1; pwd";
+    let mut config = bench.config("main", script);
+    config.working_dir = "/new/folder".into();
+    config.mounts.push(Mount {
+        container_path: "/data".into(),
+        host_path: data.to_str().unwrap().into(),
+        ..Mount::default()
+    });
+    config.linux.security_context.add_capabilities = vec!["NET_ADMIN".into(), "SYS_ADMIN".into()];
+    let (_, shown) = bench.run_of(&pod, &config).await;
+    let expected = "0\n0 0\n0 0\n0 0\n0 0\n65534 65534\n0 0\n0\n0\n         0     200000      65536\n";
+    assert!(shown.starts_with(expected), "{shown}");
+    assert!(shown.ends_with("changed\n/new/folder"), "{shown}");
+    assert_eq!(std::fs::metadata(data.join("made")).map(|made| std::os::unix::fs::MetadataExt::uid(&made)).unwrap(), 0);
+
+    config.command = vec!["sh".into(), "-c".into(), "exec sleep 1000".into()];
+    config.args.clear();
+    let id = bench.start_of(&pod, &config).await;
+    let pid = bench.status(&id).await.pid.unwrap();
+    let owner = std::fs::metadata(format!("/proc/{pid}")).map(|process| std::os::unix::fs::MetadataExt::uid(&process));
+    assert_eq!(owner.unwrap(), 200_000);
+    let command = ["sh", "-c", "id -u; cat /proc/self/uid_map"].map(str::to_owned);
+    let done = bench.runtime.exec_sync(&id, &command, None).await.unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "0\n         0     200000      65536\n");
+    assert_eq!(bench.runtime.pod_sandbox_status(&pod.id).await.unwrap().namespaces.user, Some(users));
     bench.end().await;
 }

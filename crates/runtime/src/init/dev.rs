@@ -23,8 +23,14 @@ const LINKS: [(&str, &str); 5] = [
 pub(super) fn set_up(root: impl AsFd, spec: &ContainerSpec, shm: Option<OwnedFd>) -> Result<()> {
     let nosuid = NewAttributes { nosuid: true, ..NewAttributes::default() };
     let quiet = NewAttributes { nosuid: true, noexec: true, ..NewAttributes::default() };
-    attach_dir(&root, "/dev", &mount::filesystem("tmpfs", &[("mode", "755"), ("size", "65536k")], nosuid)?)?;
-    let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let (uid, gid, tty) = match &spec.users {
+        Some(map) => (map.uid(0), map.gid(0), map.gid(5)),
+        None => (0, 0, 5),
+    };
+    let (uid, gid, tty) = (uid.to_string(), gid.to_string(), tty.to_string());
+    let options = [("mode", "755"), ("size", "65536k"), ("uid", &uid), ("gid", &gid)];
+    attach_dir(&root, "/dev", &mount::filesystem("tmpfs", &options, nosuid)?)?;
+    let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", &tty)];
     attach_dir(&root, "/dev/pts", &mount::filesystem("devpts", &options, quiet)?)?;
     let still = NewAttributes { nosuid: true, noexec: true, nodev: true, ..NewAttributes::default() };
     let shm = match shm {

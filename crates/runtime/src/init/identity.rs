@@ -1,5 +1,6 @@
 //! Who the program is and what it may do, down to the exec.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,12 @@ use crate::spec::ProcessSpec;
 
 /// Where commands are looked for when the environment does not say. Source: containerd `defaultUnixEnv`.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Becomes the root of the pod's users; what is made from now on belongs to it.
+pub(super) fn enter_users(users: &OwnedFd) -> coracle_host::Result<()> {
+    process::enter(users, process::Namespace::User)?;
+    process::set_identity(0, 0, &[])
+}
 
 /// Makes the working directory when it is missing, as container runtimes do.
 pub(super) fn make_working_dir(process: &ProcessSpec) -> coracle_host::Result<()> {

@@ -13,14 +13,22 @@ use crate::spec::{ContainerSpec, MountSource, MountSpec, Propagation};
 const STILL: NewAttributes = NewAttributes { readonly: false, nosuid: true, nodev: true, noexec: true };
 
 /// Builds the root in this process's own mount namespace and moves into it.
-pub(super) fn enter(spec: &ContainerSpec) -> std::result::Result<(), Failure> {
+pub(super) fn enter(spec: &ContainerSpec, users: Option<&OwnedFd>) -> std::result::Result<(), Failure> {
     // Sources first: below, the host's mounts stop to be shared with this namespace.
-    let volumes =
-        spec.mounts.iter().map(|volume| open_volume(volume, spec)).collect::<std::result::Result<Vec<_>, _>>()?;
-    let shm = spec.shm.as_deref().map(|path| mount::clone_tree(path, false)).transpose().map_err(text)?;
+    let volumes = spec.mounts.iter().map(|volume| open_volume(volume, spec, users));
+    let volumes = volumes.collect::<std::result::Result<Vec<_>, _>>()?;
+    let shm = spec.shm.as_deref().map(|path| match users {
+        Some(users) => mount::clone_mapped(path, users),
+        None => mount::clone_tree(path, false),
+    });
+    let shm = shm.transpose().map_err(text)?;
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true).map_err(text)?;
     let upper = OverlayUpper { upper: &spec.upper, work: &spec.work };
-    let tree = mount::overlay(&spec.layers, Some(upper)).map_err(|error| format!("mount the root: {error}"))?;
+    let layers = match users {
+        Some(users) => mapped_layers(spec, users).map_err(text)?,
+        None => spec.layers.clone(),
+    };
+    let tree = mount::overlay(&layers, Some(upper)).map_err(|error| format!("mount the root: {error}"))?;
     mount::attach_at(&tree, &spec.rootfs).map_err(text)?;
     drop(tree);
     let root = host_fs::open_dir(&spec.rootfs).map_err(text)?;
@@ -46,6 +54,16 @@ pub(super) fn enter(spec: &ContainerSpec) -> std::result::Result<(), Failure> {
 
 fn text(error: Error) -> Failure {
     error.to_string()
+}
+
+/// Mounts the layers with the owners that the pod's users see. The kernel cannot shift those of the overlay itself.
+fn mapped_layers(spec: &ContainerSpec, users: &OwnedFd) -> Result<Vec<std::path::PathBuf>> {
+    let each = spec.layers.iter().enumerate().map(|(number, layer)| {
+        let place = spec.lower.join(number.to_string());
+        mount::attach_at(mount::clone_mapped(layer, users)?, &place)?;
+        Ok(place)
+    });
+    each.collect()
 }
 
 /// Makes the root mount read-only; what is mounted below keeps its own mode.
@@ -86,12 +104,25 @@ fn cgroups(root: &OwnedFd, spec: &ContainerSpec) -> Result<()> {
     if spec.privileged { Ok(()) } else { mount::set_attributes(&folder, readonly) }
 }
 
-fn open_volume(volume: &MountSpec, spec: &ContainerSpec) -> std::result::Result<OwnedFd, Failure> {
+fn open_volume(
+    volume: &MountSpec,
+    spec: &ContainerSpec,
+    users: Option<&OwnedFd>,
+) -> std::result::Result<OwnedFd, Failure> {
     let tree = match &volume.source {
         MountSource::Path(path) => mount::clone_tree(path, true)
             .map_err(|error| format!("error mounting {:?} to rootfs at {:?}: {error}", path, volume.target))?,
         MountSource::Image { layers, sub_path } => open_image(layers, sub_path, &spec.rootfs).map_err(text)?,
     };
+    if let Some(users) = users {
+        mount::set_id_map(&tree, users).map_err(|error| {
+            let source = match &volume.source {
+                MountSource::Path(path) => path.display().to_string(),
+                MountSource::Image { .. } => "image".to_owned(),
+            };
+            format!("failed to set MOUNT_ATTR_IDMAP on {source}: {error} (maybe the filesystem used doesn't support idmap mounts on this kernel?)")
+        })?;
+    }
     let propagation = match volume.propagation {
         Propagation::Private => Some(mount::Propagation::Private),
         Propagation::HostToContainer => Some(mount::Propagation::Slave),

@@ -170,7 +170,9 @@ impl Shim {
             PidMode::Container(target) => Some(self.running_pid(target)?),
         };
         let cloned = self.clone_into(joined, namespaces)?;
-        let Cloned::Parent(pid) = cloned else { init::container(&spec, streams, childs) };
+        let Cloned::Parent(pid) = cloned else {
+            init::container(&spec, self.users.as_ref(), streams, childs)
+        };
         drop((streams, childs));
         container.state.pid = pid;
         container.state.process_start = process::start_time(pid).unwrap_or(0);
@@ -250,7 +252,10 @@ impl Shim {
         let (socket, childs) = unix::pair()?;
         let namespaces = init::Namespaces::of(target)?;
         let cloned = self.clone_into(Some(target), &[])?;
-        let Cloned::Parent(pid) = cloned else { init::command(&spec, &process, namespaces, streams, childs) };
+        let Cloned::Parent(pid) = cloned else {
+            let joined = init::Joined { namespaces, users: self.users.as_ref() };
+            init::command(&spec, &process, joined, streams, childs)
+        };
         drop((streams, childs, namespaces));
         self.execs.insert(exec, Exec { pid });
         let followed = self.await_launch(socket, pid, asked_by, LaunchKind::Exec);

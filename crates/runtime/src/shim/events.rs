@@ -49,6 +49,8 @@ pub(crate) struct Shim {
     /// The first process of the pid namespace that the containers share.
     pub(super) pod_pid: Option<i32>,
     pub(super) own_pid_namespace: OwnedFd,
+    /// The pod's user namespace, if it has one.
+    pub(super) users: Option<OwnedFd>,
     pub(super) cgroups: coracle_host::cgroup::Cgroups,
     pub(super) boot_id: String,
     /// Who waits for everything to end: connection and request.
@@ -62,6 +64,7 @@ impl Shim {
         listener: OwnedFd,
         signals: nix::sys::signalfd::SignalFd,
         pod_pid: Option<i32>,
+        users: Option<OwnedFd>,
     ) -> Result<Self> {
         let what = || "create an epoll descriptor".to_owned();
         let mut shim = Self {
@@ -77,6 +80,7 @@ impl Shim {
             execs: BTreeMap::new(),
             pod_pid,
             own_pid_namespace: process::namespace_of(own_pid(), process::Namespace::Pid)?,
+            users,
             cgroups: coracle_host::cgroup::Cgroups::discover()?,
             boot_id: info::boot_id(),
             shutdown: None,
