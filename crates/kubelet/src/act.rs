@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use coracle_api_types::Object;
 use coracle_cri::{Image, RuntimeEvent};
-use coracle_plan_pods::{ContainerKind, Plan, Start, Waiting, is_sidecar};
+use coracle_plan_pods::{ContainerKind, Plan, Start, Update, Waiting, is_sidecar};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 
@@ -53,12 +53,16 @@ impl Worker {
             return Ok(false);
         }
         if !plan.update.is_empty() {
+            if let Err(error) = self.may_shrink(&plan.update).await {
+                self.resize_failed(error);
+                return Ok(false);
+            }
             self.resize_pod(resize::Step::Grow).await;
         }
         for update in &plan.update {
             if let Err(error) = self.ctx.runtime.update_container_resources(&update.id, &update.resources).await {
                 tracing::warn!(%error, container = update.name, "resize a container");
-                self.ctx.warning(&self.pod, None, "ResizeError", &format!("error updating resources: {error}"));
+                self.resize_failed(format!("failed to update resources for container {:?}: {error}", update.name));
                 return Ok(false);
             }
         }
@@ -66,6 +70,33 @@ impl Worker {
             self.resize_pod(resize::Step::Settle).await;
         }
         self.start_all(plan).await
+    }
+
+    /// Refuses limits that the memory in use would not fit into: the kernel would kill for them.
+    async fn may_shrink(&self, updates: &[Update]) -> Result<(), String> {
+        let mut errors = Vec::new();
+        for update in updates.iter().filter(|update| update.resources.memory_limit > 0) {
+            let now = self.runtime.latest(&update.name).map_or(0, |status| status.resources.memory_limit);
+            if now > 0 && update.resources.memory_limit >= now {
+                continue;
+            }
+            let Ok(stats) = self.ctx.runtime.container_stats(&update.id).await else {
+                errors.push(format!("missing container {:?} memory usage", update.name));
+                continue;
+            };
+            let limit = update.resources.memory_limit;
+            if stats.memory_usage >= u64::try_from(limit).unwrap_or(0) {
+                let (name, usage) = (&update.name, stats.memory_usage);
+                errors.push(format!(
+                    "attempting to set container {name:?} memory limit ({limit}) below current usage ({usage})"
+                ));
+            }
+        }
+        match errors.as_slice() {
+            [] => Ok(()),
+            [one] => Err(format!("cannot decrease memory limits: {one}")),
+            many => Err(format!("cannot decrease memory limits: [{}]", many.join(", "))),
+        }
     }
 
     /// The pod's group bounds those of its containers, so it grows before them and shrinks after them.

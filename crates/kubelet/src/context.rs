@@ -10,8 +10,10 @@ use coracle_plan_pods::{NodeFacts, pod_reference};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admission;
 use crate::images::ImagePuller;
 use crate::objects::ObjectCache;
+use crate::users::UserRanges;
 use crate::tokens::TokenCache;
 use crate::{Config, source::Workers};
 
@@ -29,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) facts: NodeFacts,
     pub(crate) machine: coracle_host::info::Machine,
     pub(crate) workers: Workers,
+    pub(crate) admission: Admission,
+    pub(crate) users: UserRanges,
     pub(crate) stop: CancellationToken,
 }
 

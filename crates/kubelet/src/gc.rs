@@ -36,6 +36,12 @@ impl Pressure {
             pids: pids_are_short(),
         }
     }
+
+    /// Names of the node's conditions that are true.
+    pub(crate) fn conditions(&self) -> Vec<&'static str> {
+        let all = [(self.disk, "DiskPressure"), (self.memory, "MemoryPressure"), (self.pids, "PIDPressure")];
+        all.into_iter().filter(|(short, _)| *short).map(|(_, name)| name).collect()
+    }
 }
 
 fn pids_are_short() -> bool {

@@ -7,6 +7,7 @@
 //! container. It never knows which runtime it talks to.
 
 mod act;
+mod admission;
 mod api;
 mod config;
 mod container;
@@ -32,6 +33,7 @@ mod security;
 mod source;
 mod termination;
 mod tokens;
+mod users;
 mod volumes;
 mod worker;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coracle_api_types::Object;
-use coracle_cri::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol};
+use coracle_cri::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, UserNamespace};
 use coracle_plan_pods::{qos, resources};
 use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec};
 
@@ -54,11 +54,20 @@ pub(crate) fn config_for(ctx: &Context, pod: &Pod, attempt: u32) -> Result<PodSa
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
         linux: LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent(ctx, pod),
-            security_context: security::sandbox_context(spec, &seccomp_dir(ctx))?,
+            security_context: security::sandbox_context(spec, &seccomp_dir(ctx), users_of(ctx, pod)?)?,
             sysctls: sysctls(spec),
             resources: Some(resources::pod_resources(pod)),
         },
     })
+}
+
+/// The pod's own users, when it asks for them. Source: `PodSpec.hostUsers`.
+fn users_of(ctx: &Context, pod: &Pod) -> Result<Option<UserNamespace>> {
+    if pod.spec.as_ref().and_then(|spec| spec.host_users) != Some(false) {
+        return Ok(None);
+    }
+    let users = ctx.users.of(pod.uid());
+    users.map(Some).ok_or_else(|| Error::message("can't allocate new user namespace: no free range of user ids"))
 }
 
 pub(crate) fn cgroup_parent(ctx: &Context, pod: &Pod) -> String {
@@ -72,7 +81,7 @@ pub(crate) fn cgroup_parent(ctx: &Context, pod: &Pod) -> String {
 /// The kernel knows sysctls by names with dots.
 fn sysctls(spec: &PodSpec) -> BTreeMap<String, String> {
     let listed = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
-    listed.map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())).collect()
+    listed.map(|sysctl| (coracle_plan_pods::admission::sysctl_name(&sysctl.name), sysctl.value.clone())).collect()
 }
 
 fn port_mappings(spec: &PodSpec) -> Vec<PortMapping> {

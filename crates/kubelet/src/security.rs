@@ -4,6 +4,7 @@ use std::path::Path;
 
 use coracle_cri::{
     ContainerSecurityContext, Image, NamespaceMode, NamespaceOptions, SandboxSecurityContext, SecurityProfile,
+    UserNamespace,
 };
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext};
 
@@ -26,7 +27,7 @@ const MASKED_MORE: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"
 const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Namespaces that a pod shares.
-pub(crate) fn namespaces(spec: &PodSpec) -> NamespaceOptions {
+pub(crate) fn namespaces(spec: &PodSpec, users: Option<UserNamespace>) -> NamespaceOptions {
     let of_host = |host: Option<bool>| if host == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
     NamespaceOptions {
         network: of_host(spec.host_network),
@@ -36,12 +37,16 @@ pub(crate) fn namespaces(spec: &PodSpec) -> NamespaceOptions {
             (_, Some(true)) => NamespaceMode::Pod,
             _ => NamespaceMode::Container,
         },
-        user: None,
+        user: users,
         target_id: String::new(),
     }
 }
 
-pub(crate) fn sandbox_context(spec: &PodSpec, profiles: &Path) -> Result<SandboxSecurityContext> {
+pub(crate) fn sandbox_context(
+    spec: &PodSpec,
+    profiles: &Path,
+    users: Option<UserNamespace>,
+) -> Result<SandboxSecurityContext> {
     let own = spec.security_context.as_ref();
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let privileged = spec
@@ -50,7 +55,7 @@ pub(crate) fn sandbox_context(spec: &PodSpec, profiles: &Path) -> Result<Sandbox
         .chain(init)
         .any(|container| container.security_context.as_ref().and_then(|context| context.privileged) == Some(true));
     Ok(SandboxSecurityContext {
-        namespaces: namespaces(spec),
+        namespaces: namespaces(spec, users),
         run_as_user: own.and_then(|own| own.run_as_user),
         run_as_group: own.and_then(|own| own.run_as_group),
         supplemental_groups: groups(own),
@@ -115,7 +120,7 @@ pub(crate) fn container_context(
         masked_paths: masked,
         readonly_paths: readonly,
         seccomp: if privileged { SecurityProfile::Unconfined } else { seccomp(profile, profiles)? },
-        namespaces: namespaces(spec),
+        namespaces: namespaces(spec, None),
     })
 }
 

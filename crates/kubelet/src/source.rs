@@ -43,6 +43,8 @@ pub(crate) struct News {
     pub(crate) containers: Vec<String>,
     /// Verdicts of probes: container id, kind, success.
     pub(crate) verdicts: Vec<(String, coracle_plan_pods::ProbeKind, bool)>,
+    /// Another pod has left room for a resize that waits.
+    pub(crate) room: bool,
     pub(crate) evict: Option<coracle_plan_pods::Ended>,
     /// Something that the pod's volumes show has changed.
     pub(crate) objects: bool,

@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use coracle_api_types::Object;
 use coracle_cri::{ContainerState, ContainerStatus};
+use coracle_plan_pods::admission::Rejection;
+use coracle_plan_pods::resize::{InProgress, Pending, is_in_progress, summary};
 use coracle_plan_pods::{
-    Backoff, Ended, MINIMUM_GRACE_SECONDS, Probes, RuntimePod, View, Waiting, is_sidecar, plan, pod_status,
+    Backoff, Ended, MINIMUM_GRACE_SECONDS, Probes, Resize, RuntimePod, View, Waiting, is_sidecar, plan, pod_status,
+    rejected_status,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch;
 
 use crate::act::Interrupted;
+use crate::admission::Resized;
 use crate::context::Ctx;
 use crate::fieldpath::{PodFacts, find_container};
 use crate::probes::{ProbeSet, Subject};
@@ -46,7 +50,11 @@ enum Next {
 pub(crate) struct Worker {
     pub(crate) ctx: Ctx,
     pub(crate) inbox: Arc<Inbox>,
+    /// With the resources that the node granted.
     pub(crate) pod: Arc<Pod>,
+    /// As the API has it, with the resources that it asks for.
+    asked: Arc<Pod>,
+    pub(crate) resize: Resize,
     pub(crate) runtime: RuntimePod,
     pub(crate) known_sandboxes: Vec<String>,
     pub(crate) known_containers: Vec<String>,
@@ -61,6 +69,8 @@ pub(crate) struct Worker {
     reporter: Option<Reporter>,
     stage: Stage,
     ended: Option<Ended>,
+    /// The node did not take the pod.
+    rejected: bool,
     gone: bool,
     volumes_stale: bool,
     volume_backoff: Backoff,
@@ -92,14 +102,27 @@ impl Worker {
             reporter,
             stage: Stage::Living,
             ended: None,
+            rejected: false,
             gone: false,
             volumes_stale: true,
             volume_backoff: Backoff::new(VOLUME_BACKOFF.0, VOLUME_BACKOFF.1),
             last_words: BTreeMap::new(),
             retry_at: None,
             told_holds: BTreeMap::new(),
+            resize: Resize::default(),
+            asked: pod.clone(),
             pod,
         }
+    }
+
+    /// Instead of running: the pod fails at once.
+    pub(crate) fn reject(&mut self, rejection: Rejection) {
+        let Rejection { reason, message } = rejection;
+        self.ctx.warning(&self.pod, None, &reason, &message);
+        self.ended = Some(Ended { reason, message: format!("Pod was rejected: {message}") });
+        self.rejected = true;
+        self.stage = Stage::Ended;
+        self.publish();
     }
 
     pub(crate) async fn run(mut self) {
@@ -114,6 +137,8 @@ impl Worker {
         self.ctx.secrets.release(&uid);
         self.ctx.tokens.release(&uid);
         self.ctx.workers.close(&uid);
+        self.ctx.admission.release(&uid);
+        self.ctx.users.release(&uid);
         if let Some(reporter) = self.reporter.take() {
             if self.pod.is_deleting() && !self.gone {
                 reporter.delete();
@@ -139,18 +164,22 @@ impl Worker {
     }
 
     fn absorb(&mut self) {
-        let News { pod, mirror, gone, sandboxes, containers, verdicts, evict, objects } = self.inbox.take();
+        let News { pod, mirror, gone, sandboxes, containers, verdicts, room, evict, objects } = self.inbox.take();
         let mut meaningful = objects || !sandboxes.is_empty() || !containers.is_empty() || !verdicts.is_empty();
         if let Some(pod) = pod {
             if let Some(reporter) = &self.reporter {
                 reporter.seen(&pod);
             }
-            let changed = pod.metadata.labels != self.pod.metadata.labels
-                || pod.metadata.annotations != self.pod.metadata.annotations
-                || pod.spec != self.pod.spec;
+            let changed = pod.metadata.labels != self.asked.metadata.labels
+                || pod.metadata.annotations != self.asked.metadata.annotations
+                || pod.spec != self.asked.spec;
             self.volumes_stale |= changed;
             meaningful |= changed;
-            self.pod = pod;
+            self.asked = pod;
+            self.take_resources();
+        } else if room {
+            self.take_resources();
+            meaningful = true;
         }
         if let (Some(mirror), Some(reporter)) = (mirror, &self.reporter) {
             reporter.seen(&mirror);
@@ -168,6 +197,57 @@ impl Worker {
         if meaningful {
             self.retry_at = None;
         }
+    }
+
+    /// Takes what the node grants of the resources that the pod asks for.
+    fn take_resources(&mut self) {
+        if self.stage == Stage::Ended || self.asked.is_deleting() {
+            self.pod = self.asked.clone();
+            return;
+        }
+        let (granted, resized) = self.ctx.admission.resize(&self.asked);
+        self.pod = granted;
+        let (generation, since) = (self.asked.metadata.generation, Timestamp::now());
+        match resized {
+            Resized::Same => self.resize.pending = None,
+            Resized::Granted => {
+                self.resize = Resize {
+                    pending: None,
+                    in_progress: Some(InProgress { generation, since, error: None }),
+                };
+                let message = format!("Pod resize started: {}", summary(&self.pod, generation, ""));
+                self.ctx.normal(&self.pod, None, "ResizeStarted", &message);
+            }
+            Resized::Deferred(why) => {
+                let known = self.resize.pending.as_ref().is_some_and(|pending| pending.generation == generation);
+                if !known {
+                    let message = format!("Pod resize Deferred: {}", summary(&self.asked, generation, &why));
+                    self.ctx.warning(&self.pod, None, "ResizeDeferred", &message);
+                }
+                self.resize.pending = Some(Pending { message: why, generation, since });
+            }
+        }
+    }
+
+    /// What was granted is in force.
+    fn check_resize(&mut self) {
+        let done = self.resize.in_progress.is_some() && !self.with_view(is_in_progress);
+        if let Some(progress) = self.resize.in_progress.take_if(|_| done) {
+            let message = format!("Pod resize completed: {}", summary(&self.pod, progress.generation, ""));
+            self.ctx.normal(&self.pod, None, "ResizeCompleted", &message);
+        }
+    }
+
+    /// It could not be brought about, and why. Told once for each reason.
+    pub(crate) fn resize_failed(&mut self, error: String) {
+        let (generation, since) = (self.pod.metadata.generation, Timestamp::now());
+        let progress = self.resize.in_progress.get_or_insert(InProgress { generation, since, error: None });
+        if progress.error.as_ref() == Some(&error) {
+            return;
+        }
+        let message = format!("Pod resize error: {}", summary(&self.pod, progress.generation, &error));
+        progress.error = Some(error);
+        self.ctx.warning(&self.pod, None, "ResizeError", &message);
     }
 
     fn must_end(&self) -> bool {
@@ -464,6 +544,7 @@ impl Worker {
             probes: &self.probes,
             waiting: &self.waiting,
             backoff: &self.backoff,
+            resize: &self.resize,
             node: &self.ctx.facts,
             now: Timestamp::now(),
         })
@@ -472,7 +553,15 @@ impl Worker {
     /// Computes the status, hands it to the reporter, and lets probes follow it.
     pub(crate) fn publish(&mut self) {
         let terminal = self.stage == Stage::Ended;
-        let status = self.with_view(|view| pod_status(view, &self.status, terminal, self.ended.as_ref()));
+        self.check_resize();
+        let status = match &self.ended {
+            Some(ended) if self.rejected => rejected_status(&self.asked, &self.status, ended, Timestamp::now()),
+            ended => self.with_view(|view| pod_status(view, &self.status, terminal, ended.as_ref())),
+        };
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            // Before anybody can hear of it and send another pod.
+            self.ctx.admission.release(self.asked.uid());
+        }
         if status != self.status || !terminal {
             if let Some(reporter) = &self.reporter {
                 reporter.report(&status);

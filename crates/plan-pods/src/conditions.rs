@@ -78,8 +78,34 @@ pub(crate) fn conditions(view: &View<'_>, old: &PodStatus, new: &PodStatus) -> V
     ];
     let generation = view.pod.metadata.generation;
     all.extend(owned.into_iter().map(|(kind, verdict)| condition(kind, verdict, generation)));
+    if could_restart_all(spec) {
+        all.push(condition(ALL_RESTARTING, restarting_all(view, phase), generation));
+    }
+    if !matches!(phase, "Succeeded" | "Failed") {
+        all.extend(view.resize.conditions());
+    }
     stamp(&mut all, old.conditions.as_deref(), view.now);
     all
+}
+
+/// Whether some container's rules may restart the whole pod (KEP-5532).
+fn could_restart_all(spec: &PodSpec) -> bool {
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let rules = spec.containers.iter().chain(init).flat_map(|container| container.restart_policy_rules.iter().flatten());
+    rules.into_iter().any(|rule| rule.action == "RestartAllContainers")
+}
+
+fn restarting_all(view: &View<'_>, phase: &str) -> Verdict {
+    match phase {
+        "Succeeded" => Verdict::no("PodCompleted", String::new()),
+        "Failed" => Verdict::no("PodFailed", String::new()),
+        _ if view.restarts_all() => Verdict {
+            reason: "RestartAllContainersStarted",
+            message: "container exited with restart policy rule".to_owned(),
+            ..Verdict::yes()
+        },
+        _ => Verdict::no("", String::new()),
+    }
 }
 
 fn find<'a>(conditions: Option<&'a [PodCondition]>, kind: &str) -> Option<&'a PodCondition> {

@@ -5,6 +5,7 @@
 //! renders the same view as the status that goes to the API. Both are pure, so that a pod's whole life can be written
 //! down as a transcript. This crate never talks to a runtime and never reads the clock.
 
+pub mod admission;
 mod backoff;
 mod conditions;
 mod container_status;
@@ -15,6 +16,7 @@ mod phase;
 mod plan;
 mod probe;
 pub mod qos;
+pub mod resize;
 pub mod resources;
 mod restart;
 mod status;
@@ -26,6 +28,7 @@ pub use kill::{KillReason, MINIMUM_GRACE_SECONDS, StopGroup, grace_seconds, stop
 pub use names::{pod_reference, pod_text};
 pub use plan::{ContainerKind, Kill, Plan, Start, Update, plan, spec_hash};
 pub use probe::{ProbeKind, ProbeRun, ProbeVerdict};
+pub use resize::Resize;
 pub use restart::should_restart;
-pub use status::{Ended, pod_status};
+pub use status::{Ended, pod_status, rejected_status};
 pub use view::{NodeFacts, Probes, RuntimePod, View, Waiting, is_sidecar};

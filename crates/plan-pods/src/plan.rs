@@ -298,6 +298,7 @@ fn needs_restart_to_resize(view: &View<'_>, container: &Container, status: &Cont
 pub(crate) fn plan_update(view: &View<'_>, plan: &mut Plan, container: &Container, status: &ContainerStatus) {
     let resources = wanted(view, container);
     if resources::differs(&status.resources, &resources) {
+        let resources = resources::lifting(resources, &status.resources);
         plan.update.push(Update { id: status.id.clone(), name: container.name.clone(), resources });
     }
 }

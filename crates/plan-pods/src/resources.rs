@@ -208,6 +208,20 @@ pub fn differs(actual: &LinuxContainerResources, wanted: &LinuxContainerResource
         || memory(actual) != memory(wanted)
 }
 
+/// Limits that are in force and no longer wanted are lifted by saying so: the kernel's word for none is -1.
+pub(crate) fn lifting(
+    mut wanted: LinuxContainerResources,
+    actual: &LinuxContainerResources,
+) -> LinuxContainerResources {
+    if wanted.cpu_quota == 0 && actual.cpu_quota > 0 {
+        wanted.cpu_quota = -1;
+    }
+    if wanted.memory_limit == 0 && actual.memory_limit > 0 {
+        wanted.memory_limit = -1;
+    }
+    wanted
+}
+
 /// cgroup v2 keeps weights of 1 to 10000, so shares come back rounded.
 fn shares_tolerance(shares: u64) -> u64 {
     (shares / 50).max(27)

@@ -1,6 +1,7 @@
 //! The status of a pod.
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, HostIP, PodIP, PodStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{ContainerKind, View, conditions::conditions, container_status::statuses, phase::phase, qos::qos_class};
@@ -40,6 +41,21 @@ pub fn pod_status(view: &View<'_>, old: &PodStatus, terminal: bool, ended: Optio
     new.conditions = Some(conditions(view, old, &new));
     set_resources(view, &mut new);
     new
+}
+
+/// The status of a pod that the node did not take. Nothing of it ever ran. `old` is what the API has.
+#[must_use]
+pub fn rejected_status(pod: &Pod, old: &PodStatus, ended: &Ended, now: Timestamp) -> PodStatus {
+    PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some(ended.reason.clone()),
+        message: Some(ended.message.clone()),
+        qos_class: Some(qos_class(pod).as_str().to_owned()),
+        observed_generation: pod.metadata.generation,
+        start_time: old.start_time.clone().or(Some(Time(now))),
+        conditions: old.conditions.clone(),
+        ..PodStatus::default()
+    }
 }
 
 fn set_addresses(view: &View<'_>, old: &PodStatus, new: &mut PodStatus) {

@@ -6,7 +6,7 @@ use coracle_cri::{ContainerState, ContainerStatus, PodSandboxStatus, SandboxStat
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 
-use crate::{Backoff, ProbeKind};
+use crate::{Backoff, ProbeKind, Resize};
 
 /// All that is known about one pod at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,7 @@ pub struct View<'a> {
     /// Why a container could not be started the last time, by container name.
     pub waiting: &'a BTreeMap<String, Waiting>,
     pub backoff: &'a Backoff,
+    pub resize: &'a Resize,
     pub node: &'a NodeFacts,
     pub now: Timestamp,
 }

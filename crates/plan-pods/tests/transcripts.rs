@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use coracle_api_types::Object;
 use coracle_cri::{ContainerState, ContainerStatus, PodSandboxStatus};
-use coracle_plan_pods::{Backoff, NodeFacts, Plan, ProbeKind, Probes, RuntimePod, View, Waiting, plan, pod_status};
+use coracle_plan_pods::{Backoff, NodeFacts, Plan, ProbeKind, Probes, Resize, RuntimePod, View, Waiting, plan, pod_status};
 use expect_test::{Expect, expect};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -18,6 +18,7 @@ struct World {
     probes: Probes,
     waiting: BTreeMap<String, Waiting>,
     backoff: Backoff,
+    resize: Resize,
     node: NodeFacts,
     status: PodStatus,
     second: i64,
@@ -35,6 +36,7 @@ impl World {
             probes: Probes::default(),
             waiting: BTreeMap::new(),
             backoff: Backoff::default(),
+            resize: Resize::default(),
             node: NodeFacts { runtime_name: "coracle".into(), memory_capacity: 1 << 30, ..NodeFacts::default() },
             status: PodStatus::default(),
             second: 0,
@@ -53,6 +55,7 @@ impl World {
             probes: &self.probes,
             waiting: &self.waiting,
             backoff: &self.backoff,
+            resize: &self.resize,
             node: &self.node,
             now: self.now(),
         }

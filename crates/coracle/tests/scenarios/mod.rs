@@ -5,6 +5,7 @@ mod bad_input;
 mod clients;
 mod config;
 mod network;
+mod node;
 mod pods;
 pub mod reset;
 pub mod restart;
@@ -50,6 +51,8 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("init_containers", pods::init_containers_wait_for_services),
     ("probes", pods::probes_and_hooks),
     ("limits", pods::limits_and_security),
+    ("by_hand", node::bound_by_hand),
+    ("resize", node::resized_in_place),
     ("configuration", config::every_source_of_configuration),
     ("service_accounts", config::pods_call_the_api),
     ("deployments", workloads::scaled_rolled_and_rolled_back),

@@ -102,12 +102,10 @@ impl Source {
             }
         }
         for (uid, pod) in &fresh {
-            let Some(inbox) = self.ctx.workers.open(uid) else { continue };
-            if let Some(found) = self.found.remove(uid) {
-                post_found(&inbox, found);
+            if let Some(inbox) = self.ctx.workers.open(uid) {
+                let reporter = Reporter::for_mirror(&self.ctx.client, pod);
+                self.begin(&inbox, pod.clone(), reporter);
             }
-            let reporter = Reporter::for_mirror(&self.ctx.client, pod);
-            self.workers.spawn(Worker::new(self.ctx.clone(), inbox, pod.clone(), Some(reporter)).run());
         }
         self.mirrors.set(fresh.values().cloned().collect());
         self.files = fresh;
@@ -115,7 +113,11 @@ impl Source {
 
     /// Adopts the pods of the API, and ends those that only the runtime knows.
     fn first(&mut self, pods: &Informer<Pod>) {
-        for pod in pods.list().into_iter().filter(|pod| !is_mirror(pod)) {
+        let mut all: Vec<Arc<Pod>> = pods.list().into_iter().filter(|pod| !is_mirror(pod)).collect();
+        // Those that run keep their place; then the oldest comes first.
+        let runs = |pod: &Arc<Pod>| self.found.contains_key(pod.uid());
+        all.sort_by_key(|pod| (!runs(pod), pod.metadata.creation_timestamp.as_ref().map(|time| time.0)));
+        for pod in all {
             self.open(pod);
         }
         for (uid, found) in std::mem::take(&mut self.found) {
@@ -157,11 +159,32 @@ impl Source {
 
     fn open(&mut self, pod: Arc<Pod>) {
         let Some(inbox) = self.ctx.workers.open(pod.uid()) else { return };
-        if let Some(found) = self.found.remove(pod.uid()) {
-            post_found(&inbox, found);
-        }
         let reporter = Reporter::start(&self.ctx.client, &pod);
-        self.workers.spawn(Worker::new(self.ctx.clone(), inbox, pod, Some(reporter)).run());
+        self.begin(&inbox, pod, reporter);
+    }
+
+    /// Takes the pod or turns it down; either way a worker sees to it.
+    fn begin(&mut self, inbox: &Arc<Inbox>, pod: Arc<Pod>, reporter: Reporter) {
+        let ctx = self.ctx.clone();
+        let found = self.found.remove(pod.uid());
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let over = matches!(phase, Some("Succeeded" | "Failed"));
+        let judged = match &found {
+            Some(_) => {
+                ctx.admission.adopt(&pod);
+                Ok(())
+            }
+            None if over || pod.is_deleting() => Ok(()),
+            None => ctx.admission.admit(&pod),
+        };
+        if let Some(found) = found {
+            post_found(inbox, found);
+        }
+        let mut worker = Worker::new(ctx, inbox.clone(), pod, Some(reporter));
+        if let Err(rejection) = judged {
+            worker.reject(rejection);
+        }
+        self.workers.spawn(worker.run());
     }
 
     async fn tell(&mut self, event: &RuntimeEvent) {
@@ -203,6 +226,9 @@ async fn survey(ctx: &Ctx) -> BTreeMap<String, Found> {
 async fn try_survey(ctx: &Ctx) -> coracle_cri::Result<BTreeMap<String, Found>> {
     let mut all: BTreeMap<String, Found> = BTreeMap::new();
     for sandbox in ctx.runtime.list_pod_sandboxes().await? {
+        if let Some(users) = &sandbox.namespaces.user {
+            ctx.users.remember(&sandbox.metadata.uid, users);
+        }
         let found = all.entry(sandbox.metadata.uid.clone()).or_default();
         found.namespace = sandbox.metadata.namespace;
         found.name = sandbox.metadata.name;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use coracle_api_types::Object;
 use coracle_client::{Api, Patch, PatchParams};
-use k8s_openapi::api::core::v1::{Node, NodeSpec};
+use coracle_host::info::Machine;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::status;
+use crate::Config;
 use crate::context::Context;
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
@@ -36,7 +38,7 @@ async fn try_register(ctx: &Context, port: u16) -> coracle_client::Result<Node> 
     }
     let found = api.get(&ctx.config.node_name).await?;
     let missing: BTreeMap<_, _> =
-        labels(ctx).into_iter().filter(|(key, value)| found.label(key) != Some(value.as_str())).collect();
+        labels(&ctx.config, &ctx.machine).into_iter().filter(|(key, value)| found.label(key) != Some(value.as_str())).collect();
     if missing.is_empty() {
         return Ok(found);
     }
@@ -44,12 +46,28 @@ async fn try_register(ctx: &Context, port: u16) -> coracle_client::Result<Node> 
     api.patch(&ctx.config.node_name, &patch, &PatchParams::default()).await
 }
 
+/// What is known of the node without the API: enough to judge pods by.
+pub(super) fn stand_in(config: &Config, machine: &Machine) -> Node {
+    Node {
+        metadata: ObjectMeta {
+            name: Some(config.node_name.clone()),
+            labels: Some(labels(config, machine)),
+            ..ObjectMeta::default()
+        },
+        spec: None,
+        status: Some(NodeStatus {
+            allocatable: Some(status::capacity(config, machine, true)),
+            ..NodeStatus::default()
+        }),
+    }
+}
+
 async fn initial(ctx: &Context, port: u16) -> Node {
     let annotations = [("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())];
     Node {
         metadata: ObjectMeta {
             name: Some(ctx.config.node_name.clone()),
-            labels: Some(labels(ctx)),
+            labels: Some(labels(&ctx.config, &ctx.machine)),
             annotations: Some(annotations.into()),
             ..ObjectMeta::default()
         },
@@ -61,16 +79,16 @@ async fn initial(ctx: &Context, port: u16) -> Node {
     }
 }
 
-fn labels(ctx: &Context) -> BTreeMap<String, String> {
-    let arch = ctx.machine.architecture.as_str();
+fn labels(config: &Config, machine: &Machine) -> BTreeMap<String, String> {
+    let arch = machine.architecture.as_str();
     let own = [
         ("beta.kubernetes.io/arch", arch),
         ("beta.kubernetes.io/os", "linux"),
         ("kubernetes.io/arch", arch),
-        ("kubernetes.io/hostname", ctx.config.node_name.as_str()),
+        ("kubernetes.io/hostname", config.node_name.as_str()),
         ("kubernetes.io/os", "linux"),
     ];
     let mut labels: BTreeMap<_, _> = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    labels.extend(ctx.config.labels.clone());
+    labels.extend(config.labels.clone());
     labels
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{lease, pods, register, status};
+use crate::admission::Admission;
 use crate::context::{Context, Ctx};
 use crate::error::IoContext;
 use crate::images::ImagePuller;
@@ -111,6 +112,8 @@ async fn context(config: Config, deps: &Deps, stop: CancellationToken) -> Result
     };
     let client = deps.client.with_user_agent("kubelet");
     let workers = Workers::default();
+    let own = ListParams::default().fields(&format!("metadata.name={}", config.node_name));
+    let node = Informer::start(Api::all(&client), own, stop.clone());
     let services = Informer::start(Api::all(&client), ListParams::default(), stop.clone());
     Ok(Arc::new(Context {
         events: EventRecorder::new(&client, "kubelet", &config.node_name),
@@ -122,8 +125,10 @@ async fn context(config: Config, deps: &Deps, stop: CancellationToken) -> Result
         runtime: deps.runtime.clone(),
         runtime_version: version.runtime_version,
         facts,
-        machine,
+        admission: Admission::new(node, register::stand_in(&config, &machine), workers.clone()),
+        users: crate::users::UserRanges::default(),
         workers,
+        machine,
         client,
         config,
         stop,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coracle_client::{Api, Patch, PatchParams};
+use coracle_host::info::Machine;
 use coracle_plan_pods::resources::ResourceList as QuantityMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
     ObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -15,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::Config;
 use crate::context::Context;
 use crate::gc::Pressure;
 
@@ -30,18 +33,28 @@ const IMAGES_MAX: usize = 50;
 /// The whole status; conditions keep the time of their last change from `old`.
 pub(super) async fn current(ctx: &Context, port: u16, old: Option<&NodeStatus>) -> NodeStatus {
     let pressure = Pressure::measure(ctx);
+    ctx.admission.set_pressure(pressure.conditions());
     NodeStatus {
         addresses: Some(addresses(ctx)),
-        capacity: Some(capacity(ctx, false)),
-        allocatable: Some(capacity(ctx, true)),
+        capacity: Some(capacity(&ctx.config, &ctx.machine, false)),
+        allocatable: Some(capacity(&ctx.config, &ctx.machine, true)),
         conditions: Some(conditions(ctx, &pressure, old).await),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
         }),
         images: Some(images(ctx).await),
         node_info: Some(node_info(ctx)),
+        features: Some(NodeFeatures { supplemental_groups_policy: Some(true) }),
+        runtime_handlers: Some(vec![handler()]),
         ..NodeStatus::default()
     }
+}
+
+/// What the runtime can do for pods of any runtime class.
+fn handler() -> NodeRuntimeHandler {
+    let features =
+        NodeRuntimeHandlerFeatures { recursive_read_only_mounts: Some(true), user_namespaces: Some(true) };
+    NodeRuntimeHandler { name: None, features: Some(features) }
 }
 
 /// Sends the status when something changed, and now and then when nothing did.
@@ -113,6 +126,8 @@ fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
         daemon_endpoints: status.daemon_endpoints,
         images: status.images,
         node_info: status.node_info,
+        features: status.features,
+        runtime_handlers: status.runtime_handlers,
         ..NodeStatus::default()
     }
 }
@@ -161,21 +176,21 @@ fn addresses(ctx: &Context) -> Vec<NodeAddress> {
     all.map(|(kind, address)| NodeAddress { type_: kind.to_owned(), address }).collect()
 }
 
-fn capacity(ctx: &Context, allocatable: bool) -> BTreeMap<String, Quantity> {
-    let disk = coracle_host::info::statfs(&ctx.config.root_dir).map_or(0, |stat| stat.capacity);
+pub(super) fn capacity(config: &Config, machine: &Machine, allocatable: bool) -> BTreeMap<String, Quantity> {
+    let disk = coracle_host::info::statfs(&config.root_dir).map_or(0, |stat| stat.capacity);
     let (memory, disk) = if allocatable {
-        let memory = ctx.machine.memory.saturating_sub(ctx.config.eviction_memory_available);
+        let memory = machine.memory.saturating_sub(config.eviction_memory_available);
         (memory, format!("{}", disk / 10 * 9))
     } else {
-        (ctx.machine.memory, format!("{}Ki", disk >> 10))
+        (machine.memory, format!("{}Ki", disk >> 10))
     };
     let list = [
-        ("cpu", ctx.machine.cpus.to_string()),
+        ("cpu", machine.cpus.to_string()),
         ("memory", format!("{}Ki", memory >> 10)),
         ("ephemeral-storage", disk),
         ("hugepages-1Gi", "0".to_owned()),
         ("hugepages-2Mi", "0".to_owned()),
-        ("pods", ctx.config.pods_max.to_string()),
+        ("pods", config.pods_max.to_string()),
     ];
     list.into_iter().map(|(name, amount)| (name.to_owned(), Quantity(amount))).collect()
 }
