@@ -1,5 +1,6 @@
 //! Keys and certificates of a cluster.
 
+use base64::Engine as _;
 use coracle_pki::{Authority, Issued, LeafParams, TokenKey, certificate_info};
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,6 +21,8 @@ pub struct Credentials {
     pub ca_key_pem: String,
     /// Signs service-account tokens.
     pub service_account_key_pem: String,
+    /// Encrypts secrets in the store: 32 bytes in base64.
+    pub encryption_key: String,
     pub apiserver: Issued,
     /// `kubernetes-admin` in `system:masters`.
     pub admin: Issued,
@@ -65,6 +68,7 @@ pub fn prepare(
     let node_user = format!("system:node:{node_name}");
     Ok(Credentials {
         service_account_key_pem: service_account_key(folder)?,
+        encryption_key: encryption_key(folder)?,
         apiserver: maker.leaf("apiserver", &server("kube-apiserver", server_names))?,
         admin: maker.leaf("admin", &client("kubernetes-admin", &["system:masters"]))?,
         kubelet: maker.leaf("kubelet", &server(&node_user, node_names))?,
@@ -116,6 +120,19 @@ fn service_account_key(folder: &ClusterFolder) -> Result<String> {
     let pem = TokenKey::generate_pem()?;
     write(&path, pem.as_bytes(), 0o600)?;
     Ok(pem)
+}
+
+fn encryption_key(folder: &ClusterFolder) -> Result<String> {
+    let path = folder.pki("encryption.key");
+    if let Some(text) = read(&path)? {
+        return Ok(text);
+    }
+    let mut key = [0; 32];
+    let damaged = |_| Error::Damaged { path: path.clone(), why: "no random bytes to make it from".to_owned() };
+    aws_lc_rs::rand::fill(&mut key).map_err(damaged)?;
+    let text = base64::engine::general_purpose::STANDARD.encode(key) + "\n";
+    write(&path, text.as_bytes(), 0o600)?;
+    Ok(text)
 }
 
 fn pair(folder: &ClusterFolder, name: &str) -> Result<Option<Issued>> {
@@ -182,6 +199,9 @@ mod tests {
         let fourth = prepare(&folder, "n1", &more, &[], years_later).expect("credentials");
         assert_ne!(third.admin, fourth.admin);
         assert_eq!(first.service_account_key_pem, fourth.service_account_key_pem);
+        assert_eq!(first.encryption_key, fourth.encryption_key);
+        let mode = std::os::unix::fs::MetadataExt::mode(&folder.pki("encryption.key").metadata().expect("a key"));
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Containers start through this same file: the runtime runs it again as shim and as the first process of a container.
 //! Those personalities are looked at before anything else, so that they never pay for what only the server needs.
 
+mod api_flags;
 mod demo;
 mod reset;
 mod up;

@@ -46,6 +46,8 @@ pub struct Options {
     /// What to log to standard error: `warn`, `info`, `debug`, or a filter such as `coracle_kubelet=debug`.
     #[arg(long, value_name = "FILTER", default_value = "warn,nlink=error")]
     log: String,
+    #[command(flatten)]
+    api: crate::api_flags::ApiFlags,
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
@@ -76,6 +78,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         folder: folder.clone(),
         settings,
         node: !options.no_node,
+        api: options.api.options()?,
         shim: std::env::current_exe().context("find this binary")?,
     };
     let started = tokio::select! {

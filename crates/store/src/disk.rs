@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, params};
 
-use crate::{Entry, Key, Revision, StoreError};
+use crate::{Entry, Key, Revision, Seal, StoreError};
 
 const FORMAT: i64 = 1;
 const FILE_NAME: &str = "state.db";
@@ -27,10 +27,12 @@ pub(crate) struct Loaded {
 pub(crate) struct Row<'a> {
     pub(crate) key: &'a Key,
     pub(crate) entry: Option<&'a Entry>,
+    /// What is written in place of the entry's value.
+    pub(crate) sealed: Option<&'a [u8]>,
 }
 
 impl Disk {
-    pub(crate) fn open(folder: &Path) -> Result<Loaded, StoreError> {
+    pub(crate) fn open(folder: &Path, seal: Option<&dyn Seal>) -> Result<Loaded, StoreError> {
         let path = folder.join(FILE_NAME);
         let failed = |error: rusqlite::Error| failure(&path, &error);
         let connection = Connection::open(&path).map_err(failed)?;
@@ -54,7 +56,10 @@ impl Disk {
         let last = disk.meta("revision").map_err(failed)?.unwrap_or(0).cast_unsigned();
         let reserved = disk.meta("reserved").map_err(failed)?.unwrap_or(0).cast_unsigned();
         let revision = if clean { last } else { last.max(reserved) };
-        let entries = disk.load().map_err(failed)?;
+        let mut entries = disk.load().map_err(failed)?;
+        if let Some(seal) = seal {
+            unseal(seal, &mut entries)?;
+        }
         disk.reserved = revision + RESERVE;
         let reserved = disk.reserved;
         disk.set_meta(&[
@@ -127,6 +132,18 @@ impl Disk {
     }
 }
 
+/// Gives every entry the value that it was written with.
+fn unseal(seal: &dyn Seal, entries: &mut [(Key, Entry)]) -> Result<(), StoreError> {
+    for (key, entry) in entries {
+        let opened = seal.open(key, &entry.value).map_err(|detail| StoreError::Seal { key: key.clone(), detail })?;
+        entry.seal = opened.id;
+        if let Some(value) = opened.value {
+            entry.value = value.into();
+        }
+    }
+    Ok(())
+}
+
 fn write_rows(
     connection: &mut Connection,
     rows: &[Row<'_>],
@@ -143,7 +160,7 @@ fn write_rows(
                 Some(entry) => put.execute(params![
                     &*row.key.collection,
                     &*row.key.name,
-                    &entry.value[..],
+                    row.sealed.unwrap_or(&entry.value),
                     entry.created.0.cast_signed(),
                     entry.modified.0.cast_signed(),
                     entry.version.cast_signed(),

@@ -10,17 +10,20 @@ use crate::disk::{Disk, Loaded};
 use crate::lock::FolderLock;
 use crate::memory::{Limits, Memory};
 use crate::writer::{Request, Writer};
-use crate::{Entry, Key, Outcome, Page, Range, Revision, Store, StoreError, Transaction, Watch};
+use crate::{Entry, Key, Outcome, Page, Range, Revision, Seal, Store, StoreError, Transaction, Watch};
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     pub limits: Limits,
+    /// How values look on disk; `None`: as they are.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 /// A store in a folder of its own.
 pub struct Embedded {
     memory: Arc<Memory>,
     requests: mpsc::Sender<Request>,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 impl Embedded {
@@ -29,12 +32,12 @@ impl Embedded {
         let io = |error: std::io::Error| StoreError::Io { path: folder.to_owned(), detail: error.to_string() };
         std::fs::create_dir_all(folder).map_err(io)?;
         let lock = FolderLock::take(folder)?;
-        let Loaded { disk, revision, entries } = Disk::open(folder)?;
+        let Loaded { disk, revision, entries } = Disk::open(folder, options.seal.as_deref())?;
         let expiries: Vec<(u64, Key)> =
             entries.iter().filter_map(|(key, entry)| Some((entry.expires_at?, key.clone()))).collect();
         let memory = Arc::new(Memory::new(options.limits, revision, entries));
         let (requests, receiver) = mpsc::channel(options.limits.queue_max);
-        let writer = Writer::new(disk, Arc::clone(&memory), receiver, expiries);
+        let writer = Writer::new(disk, Arc::clone(&memory), receiver, expiries, options.seal.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -43,7 +46,7 @@ impl Embedded {
                 drop(lock);
             })
             .map_err(io)?;
-        Ok(Self { memory, requests })
+        Ok(Self { memory, requests, seal: options.seal })
     }
 }
 
@@ -101,6 +104,10 @@ impl Store for Embedded {
 
     fn changes(&self, collection: &str) -> tokio::sync::watch::Receiver<Revision> {
         self.memory.changes(collection)
+    }
+
+    fn is_stale(&self, collection: &str, entry: &Entry) -> bool {
+        self.seal.as_ref().is_some_and(|seal| seal.current(collection) != entry.seal)
     }
 
     async fn close(&self) {

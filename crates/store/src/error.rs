@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Revision;
+use crate::{Key, Revision};
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -24,6 +24,9 @@ pub enum StoreError {
         "data folder {path} is in use by process {pid}; stop that process first, or name another folder with --data-dir"
     )]
     Locked { path: PathBuf, pid: String },
+    /// A value could not be turned into what is kept on disk, or back.
+    #[error("seal or open {}/{}: {detail}", key.collection, key.name)]
+    Seal { key: Key, detail: String },
     /// Too many writes wait; nothing was written.
     #[error("too many writes are waiting")]
     Busy,

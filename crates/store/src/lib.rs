@@ -6,6 +6,8 @@
 //! transaction and acknowledges after the commit. The cost of that decision: all keys fit in memory, and history does not
 //! outlive the process (watchers of an older process start over).
 //!
+//! Values may be sealed on their way to the disk ([`Seal`]); memory holds them as they are.
+//!
 //! Only this crate knows bytes on disk. It never knows what the values mean, apart from where a value shows its revision.
 
 mod disk;
@@ -14,6 +16,7 @@ mod error;
 mod lock;
 mod memory;
 mod model;
+mod seal;
 mod watch;
 mod writer;
 
@@ -24,4 +27,5 @@ pub use model::{
     Condition, Content, Durability, Entry, Event, Expectation, Key, Outcome, Page, Range, Revision, Store, Transaction,
     Write,
 };
+pub use seal::{Opened, Seal, SealId, Sealed};
 pub use watch::{Batch, Watch};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{StoreError, Watch};
+use crate::{SealId, StoreError, Watch};
 
 /// Position in the one history of all keys. Every committed transaction takes the next one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,6 +81,8 @@ pub struct Entry {
     pub revision_at: Option<usize>,
     pub note: Note,
     pub(crate) name: Option<Arc<str>>,
+    /// How the entry was put on disk.
+    pub(crate) seal: SealId,
 }
 
 impl Entry {
@@ -229,6 +231,10 @@ pub trait Store: Send + Sync + 'static {
     fn local_revision(&self) -> Revision;
     /// When the collection changed last.
     fn local_collection_revision(&self, collection: &str) -> Revision;
+    /// The entry was put on disk another way than it would be now, so that writing it again without a change has a use.
+    fn is_stale(&self, _collection: &str, _entry: &Entry) -> bool {
+        false
+    }
     /// Becomes the new revision of a collection whenever that changes.
     fn changes(&self, collection: &str) -> tokio::sync::watch::Receiver<Revision>;
     /// Writes out what is pending; later writes are refused.

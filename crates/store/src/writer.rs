@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::{Disk, Row};
 use crate::memory::{Change, Memory};
-use crate::{Condition, Durability, Entry, Key, Outcome, Revision, StoreError, Transaction, Write};
+use crate::seal::Sealed;
+use crate::{Condition, Durability, Entry, Key, Outcome, Revision, Seal, StoreError, Transaction, Write};
 
 const BATCH_TRANSACTIONS_MAX: usize = 1024;
 const TIDY_INTERVAL: Duration = Duration::from_secs(30);
@@ -29,20 +30,32 @@ pub(crate) struct Writer {
     requests: mpsc::Receiver<Request>,
     revision: Revision,
     /// Acknowledged but not on disk yet; the latest version of each key.
-    pending: BTreeMap<Key, Option<Arc<Entry>>>,
+    pending: BTreeMap<Key, (Option<Arc<Entry>>, Option<Vec<u8>>)>,
     pending_since: Option<Instant>,
     expiries: BinaryHeap<Reverse<(u64, Key)>>,
     tidied: Instant,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// Transactions of one round, checked but not committed.
 #[derive(Default)]
 struct Round {
     changes: Vec<Change>,
+    /// What is written on disk in place of the value of the change at the same place.
+    sealed: Vec<Option<Vec<u8>>>,
     /// What the changes so far make of the keys they touch.
     overlay: HashMap<Key, Option<Arc<Entry>>>,
     replies: Vec<(Reply, Outcome)>,
+    /// Transactions whose values could not be sealed.
+    refused: Vec<(Reply, StoreError)>,
     synced: bool,
+}
+
+/// A write whose bytes are made, but not its place in history.
+struct Staged {
+    key: Key,
+    /// `None` for a deletion; with what is written on disk in place of the value.
+    put: Option<(Entry, Option<Vec<u8>>)>,
 }
 
 impl Writer {
@@ -51,6 +64,7 @@ impl Writer {
         memory: Arc<Memory>,
         requests: mpsc::Receiver<Request>,
         expiries: impl IntoIterator<Item = (u64, Key)>,
+        seal: Option<Arc<dyn Seal>>,
     ) -> Self {
         let revision = memory.read().revision;
         Self {
@@ -62,6 +76,7 @@ impl Writer {
             pending_since: None,
             expiries: expiries.into_iter().map(Reverse).collect(),
             tidied: Instant::now(),
+            seal,
         }
     }
 
@@ -126,40 +141,71 @@ impl Writer {
                 return;
             }
         }
-        self.revision.0 += 1;
+        let revision = Revision(self.revision.0 + 1);
+        let staged = match transaction.writes.into_iter().map(|write| self.prepare(write, revision)).collect() {
+            Ok::<Vec<Staged>, _>(staged) => staged,
+            Err(error) => {
+                tracing::error!(%error, "seal a value");
+                round.refused.push((reply, error));
+                return;
+            }
+        };
+        self.revision = revision;
         round.synced |= transaction.durability == Durability::Synced;
-        let revision = self.revision;
-        let entries = transaction.writes.into_iter().map(|write| self.stage(write, revision, round)).collect();
+        let entries = staged.into_iter().map(|write| self.stage(write, revision, round)).collect();
         round.replies.push((reply, Outcome::Committed { revision, entries }));
     }
 
-    fn stage(&mut self, write: Write, revision: Revision, round: &mut Round) -> Option<Arc<Entry>> {
-        let current = self.current(round, write.key());
-        let (key, entry) = match write {
-            Write::Put { key, content, ttl } => {
-                let expires_at = ttl.map(|ttl| unix_now() + ttl.as_secs().max(1));
-                if let Some(at) = expires_at {
+    /// Makes the bytes that go to memory and to disk. Nothing has happened yet when that fails.
+    fn prepare(&self, write: Write, revision: Revision) -> Result<Staged, StoreError> {
+        let (key, content, ttl) = match write {
+            Write::Put { key, content, ttl } => (key, content, ttl),
+            Write::Delete { key } => return Ok(Staged { key, put: None }),
+        };
+        let revision_at = content.revision_at;
+        let value = content.with_revision(revision);
+        let sealed = match &self.seal {
+            Some(seal) => seal
+                .seal(&key, &value)
+                .map_err(|detail| StoreError::Seal { key: key.clone(), detail })?,
+            None => Sealed::default(),
+        };
+        let expires_at = ttl.map(|ttl| unix_now() + ttl.as_secs().max(1));
+        let entry = Entry {
+            revision_at,
+            value,
+            expires_at,
+            name: Some(Arc::clone(&key.name)),
+            seal: sealed.id,
+            ..Entry::default()
+        };
+        Ok(Staged { key, put: Some((entry, sealed.value)) })
+    }
+
+    fn stage(&mut self, write: Staged, revision: Revision, round: &mut Round) -> Option<Arc<Entry>> {
+        let Staged { key, put } = write;
+        let current = self.current(round, &key);
+        let (entry, sealed) = match put {
+            Some((entry, sealed)) => {
+                if let Some(at) = entry.expires_at {
                     self.expiries.push(Reverse((at, key.clone())));
                 }
                 let entry = Entry {
-                    revision_at: content.revision_at,
-                    value: content.with_revision(revision),
                     created: current.as_ref().map_or(revision, |entry| entry.created),
                     modified: revision,
                     version: current.as_ref().map_or(1, |entry| entry.version + 1),
-                    expires_at,
-                    name: Some(Arc::clone(&key.name)),
-                    ..Entry::default()
+                    ..entry
                 };
-                (key, Some(Arc::new(entry)))
+                (Some(Arc::new(entry)), sealed)
             }
-            Write::Delete { key } => (key, None),
+            None => (None, None),
         };
         if entry.is_none() && current.is_none() {
             return None;
         }
         round.overlay.insert(key.clone(), entry.clone());
         round.changes.push(Change { key, entry: entry.clone(), revision });
+        round.sealed.push(sealed);
         entry
     }
 
@@ -174,14 +220,17 @@ impl Writer {
             let due = self.current(round, &key).and_then(|entry| entry.expires_at).is_some_and(|at| at <= now);
             if due {
                 self.revision.0 += 1;
-                self.stage(Write::Delete { key }, self.revision, round);
+                self.stage(Staged { key, put: None }, self.revision, round);
             }
         }
     }
 
-    fn finish(&mut self, round: Round) {
+    fn finish(&mut self, mut round: Round) {
+        for (reply, error) in round.refused.drain(..) {
+            let _ = reply.send(Err(error));
+        }
         let must_sync = round.synced || self.revision >= self.disk.reserved();
-        if must_sync && let Err(error) = self.flush(&round.changes) {
+        if must_sync && let Err(error) = self.flush(&round.changes, &round.sealed) {
             tracing::error!(%error, "commit to disk");
             self.revision = self.memory.read().revision;
             for (reply, outcome) in round.replies {
@@ -192,7 +241,9 @@ impl Writer {
         }
         if !must_sync && !round.changes.is_empty() {
             self.pending_since.get_or_insert_with(Instant::now);
-            self.pending.extend(round.changes.iter().map(|change| (change.key.clone(), change.entry.clone())));
+            let sealed = std::mem::take(&mut round.sealed);
+            let changes = round.changes.iter().zip(sealed);
+            self.pending.extend(changes.map(|(change, sealed)| (change.key.clone(), (change.entry.clone(), sealed))));
         }
         if !round.changes.is_empty() {
             self.memory.apply(round.changes);
@@ -203,12 +254,19 @@ impl Writer {
     }
 
     /// Puts what is pending and then `changes` on disk. Pending writes stay pending when that fails.
-    fn flush(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn flush(&mut self, changes: &[Change], sealed: &[Option<Vec<u8>>]) -> Result<(), StoreError> {
         if self.pending.is_empty() && changes.is_empty() {
             return Ok(());
         }
-        let pending = self.pending.iter().map(|(key, entry)| Row { key, entry: entry.as_deref() });
-        let changes = changes.iter().map(|change| Row { key: &change.key, entry: change.entry.as_deref() });
+        let pending = self.pending.iter();
+        let pending =
+            pending.map(|(key, (entry, sealed))| Row { key, entry: entry.as_deref(), sealed: sealed.as_deref() });
+        let changes = changes.iter().zip(sealed);
+        let changes = changes.map(|(change, sealed)| Row {
+            key: &change.key,
+            entry: change.entry.as_deref(),
+            sealed: sealed.as_deref(),
+        });
         let rows: Vec<Row<'_>> = pending.chain(changes).collect();
         self.disk.commit(&rows, self.revision)?;
         self.pending.clear();
@@ -220,7 +278,7 @@ impl Writer {
         let now = Instant::now();
         let due =
             self.pending_since.is_some_and(|since| now.duration_since(since) >= self.memory.limits().relaxed_age_max);
-        if due && let Err(error) = self.flush(&[]) {
+        if due && let Err(error) = self.flush(&[], &[]) {
             tracing::error!(%error, "write out relaxed writes");
             self.pending_since = Some(now);
         }
@@ -238,7 +296,7 @@ impl Writer {
                 Request::Close(done) => drop(done.send(())),
             }
         }
-        if let Err(error) = self.flush(&[]).and_then(|()| self.disk.close(self.revision)) {
+        if let Err(error) = self.flush(&[], &[]).and_then(|()| self.disk.close(self.revision)) {
             tracing::error!(%error, "write out the store");
         }
         drop(self.disk);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api_options::ApiOptions;
 use crate::control_plane::{ControlPlane, listen};
 use crate::node::Node;
 use crate::{Names, control};
@@ -26,6 +27,7 @@ pub struct Config {
     pub node: bool,
     /// The binary that containers are started through.
     pub shim: PathBuf,
+    pub api: ApiOptions,
 }
 
 /// Something that is ready, and since when.

@@ -39,11 +39,7 @@ impl ControlPlane {
         listener: TcpListener,
         scope: &Scope,
     ) -> Result<Self> {
-        let store_folder = config.folder.store();
-        let store =
-            tokio::task::spawn_blocking(move || Embedded::open(&store_folder, coracle_store::Options::default()))
-                .await?
-                .context("open the store")?;
+        let store = open_store(config, credentials, scope).await?;
         let listen_address = listener.local_addr()?;
         let kubelet = Arc::new(LocalKubelet::default());
         let advertise = match config.node {
@@ -119,6 +115,15 @@ impl ControlPlane {
     pub fn stop(&self) {
         self.server.stop();
     }
+}
+
+/// Opens the store, with secrets encrypted on the disk.
+async fn open_store(config: &Config, credentials: &Credentials, scope: &Scope) -> Result<Embedded> {
+    let encryption = config.api.encryption(&credentials.encryption_key, scope)?;
+    let options = coracle_store::Options { seal: Some(encryption), ..coracle_store::Options::default() };
+    let folder = config.folder.store();
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&folder, options)).await?;
+    opened.context("open the store")
 }
 
 /// Opens the socket of the API, or says who is in the way.

@@ -4,14 +4,17 @@
 //! [`reset`] undoes everything. Components get plain structs and clients; none reads flags, environment or files for its
 //! configuration. All of them enter the API server by its own door, each under the identity it has in any Kubernetes.
 
+mod api_options;
 mod cluster;
 mod control;
 mod control_plane;
 pub mod demo;
+mod files;
 mod names;
 mod node;
 mod reset;
 
+pub use api_options::ApiOptions;
 pub use cluster::{Cluster, Config, Step};
 pub use names::{Names, default_node_name, instance_name, is_root};
 pub use reset::reset;

@@ -40,6 +40,7 @@ async fn reset_node(
     let host = Arc::new(Kernel::new().context("open netlink")?);
     let network_config = network_config(names);
     let config = crate::cluster::Config {
+        api: crate::ApiOptions::default(),
         folder: folder.clone(),
         settings: settings.clone(),
         listen: ([127, 0, 0, 1], 0).into(),

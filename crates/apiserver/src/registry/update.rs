@@ -149,7 +149,8 @@ async fn apply_once(
     for warning in objects::warnings(resource, &new, Some(&old)) {
         ctx.warn(warning);
     }
-    if objects::same(&mut new, &old) {
+    // What is encrypted with an old key, or not at all, is written again.
+    if objects::same(&mut new, &old) && !ctx.server.store.is_stale(&resource.collection, entry) {
         return Ok(Tried::Done(storage::served_bytes(resource, entry)?));
     }
     if options.dry_run {
