@@ -42,8 +42,11 @@ impl Embedded {
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                writer.run(&runtime);
+                let closed = writer.run(&runtime);
                 drop(lock);
+                if let Some(closed) = closed {
+                    let _ = closed.send(());
+                }
             })
             .map_err(io)?;
         Ok(Self { memory, requests, seal: options.seal })

@@ -80,8 +80,8 @@ impl Writer {
         }
     }
 
-    /// Runs until told to close or until all handles are gone.
-    pub(crate) fn run(mut self, runtime: &tokio::runtime::Runtime) {
+    /// Runs until told to close or until all handles are gone. Who told so is to be answered when the folder is free.
+    pub(crate) fn run(mut self, runtime: &tokio::runtime::Runtime) -> Option<oneshot::Sender<()>> {
         let mut closing = None;
         while closing.is_none() {
             let wait = self.wait();
@@ -102,7 +102,8 @@ impl Writer {
             self.finish(round);
             self.look_after();
         }
-        self.shut_down(closing);
+        self.shut_down();
+        closing
     }
 
     fn wait(&self) -> Duration {
@@ -288,7 +289,7 @@ impl Writer {
         }
     }
 
-    fn shut_down(mut self, done: Option<oneshot::Sender<()>>) {
+    fn shut_down(mut self) {
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             match request {
@@ -298,10 +299,6 @@ impl Writer {
         }
         if let Err(error) = self.flush(&[], &[]).and_then(|()| self.disk.close(self.revision)) {
             tracing::error!(%error, "write out the store");
-        }
-        drop(self.disk);
-        if let Some(done) = done {
-            let _ = done.send(());
         }
     }
 }
