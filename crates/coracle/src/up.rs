@@ -59,6 +59,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     if !options.no_node && !coracle_supervisor::is_root() {
         bail!("running pods needs root: run this as root, or with --no-node for the control plane alone");
     }
+    // Before anything is started, as pods inherit it.
+    let open_files = coracle_host::process::raise_open_files();
+    tracing::debug!(open_files, "limit of open files");
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 

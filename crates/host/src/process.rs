@@ -10,6 +10,9 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use crate::{Context, Error, Result};
 
+/// Open files that a process of a pod may have, as runtimes commonly give it. Source: containerd's service unit.
+const OPEN_FILES_WANTED: u64 = 1 << 20;
+
 /// Kinds of namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Namespace {
@@ -266,6 +269,20 @@ pub fn exec(path: &Path, arguments: &[String], environment: &[String]) -> Error 
         Err(errno) => Error::new(what(), errno as i32),
         Ok(never) => match never {},
     }
+}
+
+/// Lets this process, and the programs it runs, have many open files: what is commonly given, or else all that the
+/// kernel grants. Returns how many.
+pub fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    // Beyond its own limit a process needs CAP_SYS_RESOURCE; up to it, nothing.
+    let wanted = [Some(OPEN_FILES_WANTED), now.maximum];
+    let set = |limit: &u64| {
+        let both = Rlimit { current: Some(*limit), maximum: Some(*limit) };
+        setrlimit(Resource::Nofile, both).is_ok()
+    };
+    wanted.into_iter().flatten().find(set).or(now.current).unwrap_or(OPEN_FILES_WANTED)
 }
 
 /// Sets the file creation mask.

@@ -9,6 +9,7 @@
 mod act;
 mod admission;
 mod api;
+mod classes;
 mod config;
 mod container;
 mod context;

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 #[derive(Clone, Default)]
 pub(crate) struct Workers {
     inboxes: Arc<Mutex<HashMap<String, Arc<Inbox>>>>,
+    /// Told of every pod that comes, goes or changes.
+    changed: Arc<Notify>,
 }
 
 /// What a worker is to look at when it wakes. Several changes become one.
@@ -19,6 +21,7 @@ pub(crate) struct Workers {
 pub(crate) struct Inbox {
     state: Mutex<InboxState>,
     wake: Notify,
+    changed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -80,6 +83,8 @@ impl Inbox {
         state.pod = Some(pod.clone());
         state.status = Some(Arc::new(status.clone()));
         state.runtime = Arc::new(runtime.clone());
+        drop(state);
+        self.changed.notify_one();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -111,13 +116,19 @@ impl Workers {
         if inboxes.contains_key(uid) {
             return None;
         }
-        let inbox = Arc::new(Inbox::default());
+        let inbox = Arc::new(Inbox { changed: self.changed.clone(), ..Inbox::default() });
         inboxes.insert(uid.to_owned(), inbox.clone());
         Some(inbox)
     }
 
     pub(crate) fn close(&self, uid: &str) {
         self.locked().remove(uid);
+        self.changed.notify_one();
+    }
+
+    /// Waits until some pod has come, gone or changed. For one waiter.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     pub(crate) fn wake(&self, uid: &str) {

@@ -59,6 +59,11 @@ async fn reset_node(
         }
         Err(error) => left.push(format!("pods: {error:#}")),
     }
+    // Nobody's processes are left in them: these are the groups of the classes of pods.
+    let group = coracle_host::cgroup::Cgroups::discover().and_then(|groups| groups.group(&names.cgroup_root)?.remove());
+    if let Err(error) = group {
+        left.push(error.to_string());
+    }
     if let Err(error) = coracle_proxy::reset(&proxy_config(&settings.node_name, names), &*host).await {
         left.push(format!("service rules: {error:#}"));
     }

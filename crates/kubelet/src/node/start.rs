@@ -18,7 +18,7 @@ use crate::images::ImagePuller;
 use crate::objects::ObjectCache;
 use crate::source::Workers;
 use crate::tokens::TokenCache;
-use crate::{BoxIo, Config, Deps, Result, api, gc};
+use crate::{BoxIo, Config, Deps, Result, api, classes, gc};
 
 /// A running kubelet. Its tasks end with the token that it was started with; containers go on.
 pub struct Kubelet {
@@ -47,6 +47,7 @@ impl Kubelet {
         tasks.spawn(stop.clone().run_until_cancelled_owned(lease::keep(ctx.clone())).discard());
         tasks.spawn(pods::run(ctx.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(gc::run(ctx.clone())).discard());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(classes::keep(ctx.clone())).discard());
         Ok(Self { ctx, address, ready, tasks })
     }
 
