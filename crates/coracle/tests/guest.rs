@@ -36,6 +36,7 @@ impl World {
         let guest = Guest::start(&options).expect("a guest");
         guest.ok(
             "coracle up --listen 0.0.0.0:6443 --node-name guest --kubeconfig /root/kubeconfig --log info >/run/up.log 2>&1 &\n\
+             echo $! >/run/up.pid\n\
              until grep -q 'Ready after' /run/up.log; do kill -0 $! || { cat /run/up.log; exit 1; }; sleep 0.1; done\n\
              coracle image load /busybox",
             SOON,
@@ -224,12 +225,12 @@ fn nothing_is_left_of_a_pod(world: &World) {
 }
 
 fn nothing_is_left_of_the_cluster(world: &World) {
-    let _ = world.ok("pkill -INT -f '^coracle up'\nwhile pgrep -f '^coracle up'; do sleep 0.1; done");
+    let _ = world.ok("pid=$(cat /run/up.pid)\nkill -INT $pid\nwhile kill -0 $pid 2>/dev/null; do sleep 0.1; done");
     let text = world.ok("coracle reset --yes");
     assert!(text.starts_with("Removed the cluster"), "{text}");
     let left = world.ok("find /sys/fs/cgroup -name '*coracle*'\n\
          find /run/netns /var/lib/coracle 2>/dev/null | grep coracle || true\n\
          grep coracle /proc/mounts || true\n\
-         pgrep -l coracle || true");
+         ps | grep '[c]oracle' || true");
     assert_eq!(left, "");
 }
