@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use coracle_nft::{Change, Family};
 use ipnet::IpNet;
 
-use crate::Result;
+use crate::{Meddling, Result};
 
 /// A host's network. Everything is idempotent: making what is there and removing what is gone succeed.
 #[async_trait]
@@ -45,6 +45,8 @@ pub trait HostNet: Send + Sync + 'static {
     async fn has_table(&self, family: Family, table: &str) -> Result<bool> {
         Ok(self.tables(family).await?.iter().any(|there| there == table))
     }
+    /// Tells of the changes that others make to tables, from now on.
+    fn meddling(&self) -> Meddling;
     /// Lets what comes from and goes to the interface pass other programs' tables, where they drop by default. Returns
     /// how many rules were missing.
     async fn admit(&self, interface: &str) -> Result<usize>;

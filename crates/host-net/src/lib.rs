@@ -14,9 +14,11 @@ mod host;
 mod kernel;
 #[cfg(feature = "lab")]
 pub mod lab;
+mod meddling;
 mod recorder;
 
 pub use error::{Error, Result};
 pub use host::{BridgeSpec, HostNet, PodInterface, Port, RouteTo, UdpFlow, VethSpec};
 pub use kernel::Kernel;
+pub use meddling::{Meddling, Touched};
 pub use recorder::Recorder;

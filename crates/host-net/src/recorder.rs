@@ -8,9 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use coracle_nft::{Change, Family};
 use ipnet::IpNet;
+use tokio::sync::mpsc;
 
-use crate::Result;
 use crate::host::{BridgeSpec, HostNet, PodInterface, Port, RouteTo, UdpFlow, VethSpec};
+use crate::{Meddling, Result, Touched};
 
 /// Succeeds at everything and keeps a line for each call that changes something.
 #[derive(Default)]
@@ -27,6 +28,7 @@ struct State {
     changes: Vec<(String, Vec<Change>)>,
     flows: Vec<UdpFlow>,
     routes: Vec<RouteTo>,
+    listeners: Vec<mpsc::Sender<Touched>>,
 }
 
 impl Recorder {
@@ -55,6 +57,12 @@ impl Recorder {
     /// The routes that others have made.
     pub fn set_routes(&self, routes: Vec<RouteTo>) {
         self.state().routes = routes;
+    }
+
+    /// Somebody else removes rules of the table.
+    pub fn meddle(&self, family: Family, table: &str) {
+        let report = Touched::Tables(BTreeSet::from([(family, table.to_owned())]));
+        self.state().listeners.retain(|listener| listener.try_send(report.clone()).is_ok());
     }
 
     /// The flows that connection tracking has from now on.
@@ -153,6 +161,12 @@ impl HostNet for Recorder {
         let prefix = format!("{family} ");
         let state = self.state();
         Ok(state.tables.iter().filter_map(|name| Some(name.strip_prefix(&prefix)?.to_owned())).collect())
+    }
+
+    fn meddling(&self) -> Meddling {
+        let (tell, meddling) = Meddling::channel();
+        self.state().listeners.push(tell);
+        meddling
     }
 
     async fn admit(&self, interface: &str) -> Result<usize> {

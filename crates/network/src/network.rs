@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_cri::{PodNetwork, PodNetworkRequest, PodNetworkStatus};
-use coracle_host_net::{BridgeSpec, HostNet, PodInterface, UdpFlow, VethSpec};
+use coracle_host_net::{BridgeSpec, HostNet, Meddling, PodInterface, Touched, UdpFlow, VethSpec};
 use coracle_nft::{Change, Family, Parts, Proto};
 use ipnet::IpNet;
 
@@ -23,7 +23,7 @@ use crate::{Config, Error};
 const POD_INTERFACE: &str = "eth0";
 /// MTU when nothing says otherwise: Ethernet's.
 const MTU_DEFAULT: u32 = 1500;
-/// How often the rules are looked for.
+/// How often the rules are looked for, besides when the kernel tells that somebody touched them.
 const REPAIR_EVERY: Duration = Duration::from_secs(30);
 
 pub struct Network {
@@ -66,7 +66,7 @@ impl Network {
             }
         }
         let network = Arc::new(network);
-        tokio::spawn(keep(Arc::downgrade(&network)));
+        tokio::spawn(keep(Arc::downgrade(&network), network.host.meddling()));
         Ok(network)
     }
 
@@ -129,15 +129,16 @@ impl Network {
     }
 
     /// Puts back what other programs removed: firewalls flush all tables when they restart.
-    async fn repair(&self) -> Result<(), Error> {
+    async fn repair(&self, touched: &Touched) -> Result<(), Error> {
         if self.state().pools.is_empty() {
             return Ok(());
         }
         self.admit().await?;
         for family in self.families() {
             let ours = self.tables.lock().await.contains_key(&family);
-            if ours && !self.host.has_table(family, &self.config.table).await? {
-                tracing::warn!(table = self.config.table, "somebody removed the pods' rules; they are built anew");
+            let table = &self.config.table;
+            if ours && (touched.names(family, table) || !self.host.has_table(family, table).await?) {
+                tracing::warn!(table, "somebody removed the pods' rules; they are built anew");
                 self.replace_table(family).await?;
             }
         }
@@ -373,13 +374,16 @@ impl Network {
 }
 
 /// Looks after the network as long as somebody has it.
-async fn keep(network: Weak<Network>) {
+async fn keep(network: Weak<Network>, mut meddling: Meddling) {
     let mut ticks = tokio::time::interval(REPAIR_EVERY);
     ticks.tick().await;
     loop {
-        ticks.tick().await;
+        let touched = tokio::select! {
+            _ = ticks.tick() => Touched::Unknown,
+            touched = meddling.next() => touched,
+        };
         let Some(network) = network.upgrade() else { return };
-        if let Err(error) = network.repair().await {
+        if let Err(error) = network.repair(&touched).await {
             tracing::error!(%error, "the pods' rules could not be looked after");
         }
     }

@@ -278,6 +278,32 @@ fn a_firewall_that_drops_by_default_lets_pods_pass() {
 }
 
 #[test]
+fn rules_that_others_remove_come_back() {
+    let world = World::new();
+    let a = Namespace::new();
+    let request = request("a", &a, vec![mapping(Protocol::Tcp, "", 8080, 80)]);
+    world.network(async move |network| {
+        network.setup(&request).await.expect("set up");
+        let list = async || {
+            let list = tokio::process::Command::new("nft").args(["list", "ruleset"]).output().await.expect("nft");
+            String::from_utf8_lossy(&list.stdout).into_owned()
+        };
+        for damage in [&["flush", "ruleset"][..], &["flush", "chain", "ip", "coracle-network", "host-ports"]] {
+            assert!(list().await.contains("map @host-ports-any-ip"));
+            let status = tokio::process::Command::new("nft").args(damage).status().await.expect("nft");
+            assert!(status.success(), "{damage:?}");
+            // Much sooner than by looking from time to time.
+            let back = async {
+                while !list().await.contains("map @host-ports-any-ip") {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(10), back).await.expect("the rules are back");
+        }
+    });
+}
+
+#[test]
 fn reset_leaves_nothing() {
     let world = World::new();
     let a = Namespace::new();

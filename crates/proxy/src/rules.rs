@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use coracle_api_types::k8s_openapi::api::core::v1::Service;
 use coracle_api_types::k8s_openapi::api::discovery::v1::EndpointSlice;
-use coracle_host_net::{HostNet, UdpFlow};
+use coracle_host_net::{HostNet, Touched, UdpFlow};
 use coracle_nft::{Change, Family};
 use coracle_plan_network::{HealthCheck, Node, Planner, ServiceName, Settings};
 
@@ -142,11 +142,12 @@ impl Rules {
         Ok(())
     }
 
-    /// Builds the table anew if somebody removed it.
-    pub async fn repair(&mut self) -> Result<(), Error> {
+    /// Builds the table anew if somebody removed it or a part of it.
+    pub async fn repair(&mut self, touched: &Touched) -> Result<(), Error> {
         for family in &mut self.families {
             let of = family.planner.settings().family;
-            if family.installed && !self.host.has_table(of, &self.table).await? {
+            let meddled = touched.names(of, &self.table);
+            if family.installed && (meddled || !self.host.has_table(of, &self.table).await?) {
                 tracing::warn!(table = self.table, "somebody removed the Service rules; they are built anew");
                 family.installed = false;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use coracle_api_types::k8s_openapi::api::core::v1::{Node, Service};
 use coracle_api_types::k8s_openapi::api::discovery::v1::EndpointSlice;
 use coracle_client::{Api, Change, Changes, Client, Informer, ListParams};
-use coracle_host_net::{HostNet, Kernel};
+use coracle_host_net::{HostNet, Kernel, Meddling, Touched};
 use coracle_nft::{Change as TableChange, Family};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,8 @@ use crate::{Config, Error};
 
 /// How soon a failed transaction is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How often the table is looked for: other programs flush the whole ruleset when they restart.
+/// How often the table is looked for, besides when the kernel tells that somebody touched it: other programs flush the
+/// whole ruleset when they restart.
 const REPAIR_EVERY: Duration = Duration::from_secs(30);
 
 /// Source: `LabelTopologyZone`.
@@ -35,8 +36,9 @@ pub async fn run_on(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let follow = Follow::start(&config, &client, &stop);
+    let meddling = host.meddling();
     let rules = Rules::new(&config, host);
-    stop.run_until_cancelled(follow.keep(rules)).await;
+    stop.run_until_cancelled(follow.keep(rules, meddling)).await;
     Ok(())
 }
 
@@ -61,7 +63,7 @@ enum Event {
     Nodes,
     /// Nothing new: what is known is brought to the host (again).
     Retry,
-    Repair,
+    Repair(Touched),
 }
 
 impl Follow {
@@ -77,7 +79,7 @@ impl Follow {
         }
     }
 
-    async fn keep(self, mut rules: Rules) {
+    async fn keep(self, mut rules: Rules, mut meddling: Meddling) {
         self.services.wait_synced().await;
         self.slices.wait_synced().await;
         let mut services = self.services.subscribe();
@@ -92,7 +94,7 @@ impl Follow {
         let mut event = Event::Retry;
         loop {
             let synced = match event {
-                Event::Repair => rules.repair().await,
+                Event::Repair(touched) => rules.repair(&touched).await,
                 Event::Services(changes) => {
                     set_services(&mut rules, changes);
                     rules.sync().await
@@ -111,7 +113,11 @@ impl Follow {
                 tracing::error!(%error, "the Service rules are not up to date");
             }
             servers.set(rules.health_checks()).await;
-            event = next(&mut services, &mut slices, &mut nodes, &mut repair, synced.is_err()).await;
+            event = tokio::select! {
+                touched = meddling.next() => Event::Repair(touched),
+                _ = repair.tick() => Event::Repair(Touched::Unknown),
+                event = next(&mut services, &mut slices, &mut nodes, synced.is_err()) => event,
+            };
         }
     }
 
@@ -124,12 +130,10 @@ async fn next(
     services: &mut Changes<Service>,
     slices: &mut Changes<EndpointSlice>,
     nodes: &mut Changes<Node>,
-    repair: &mut tokio::time::Interval,
     failed: bool,
 ) -> Event {
     tokio::select! {
         biased;
-        _ = repair.tick() => Event::Repair,
         changes = services.next() => Event::Services(changes),
         changes = slices.next() => Event::Slices(changes),
         _ = nodes.next() => Event::Nodes,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_host_net::{Recorder, UdpFlow};
-use coracle_nft::Change;
+use coracle_nft::{Change, Family};
 use coracle_proxy::{Config, run_on};
 use fake::FakeApi;
 use serde_json::{Value, json};
@@ -76,6 +76,10 @@ async fn changes_become_transactions() {
     let first = transaction(&host, |_| true).await;
     assert_eq!(first.first(), Some(&Change::ReplaceTable));
     assert!(adds_rule_to(&first, "10.244.0.5"), "the first table is whole: {first:#?}");
+
+    host.meddle(Family::Ip, &config().table);
+    let again = transaction(&host, |_| true).await;
+    assert_eq!(again.first(), Some(&Change::ReplaceTable), "somebody removed rules");
 
     api.put(SLICES, slice(&["10.244.0.5", "10.244.0.6"]));
     let more = transaction(&host, |changes| !changes.is_empty()).await;

@@ -4,12 +4,15 @@ mod conntrack;
 mod expr;
 mod firewall;
 mod links;
+mod monitor;
 mod pod;
 mod tables;
 mod wire;
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use coracle_nft::{Change, Family};
@@ -19,7 +22,7 @@ use nlink::netlink::{Connection, Netfilter, Nftables, Route};
 
 use crate::error::Context;
 use crate::host::{BridgeSpec, HostNet, PodInterface, Port, RouteTo, UdpFlow, VethSpec};
-use crate::{Error, Result};
+use crate::{Error, Meddling, Result};
 
 /// A transaction is one message to the kernel: the send buffer must hold all of it.
 const TRANSACTION_BYTES_MAX: usize = 256 << 20;
@@ -29,6 +32,10 @@ pub struct Kernel {
     route: Connection<Route>,
     nftables: Connection<Nftables>,
     conntrack: Connection<Netfilter>,
+    /// The number of `nftables`, by which notices tell our transactions from others'.
+    number: u32,
+    /// Taken by who follows the notices.
+    notices: Mutex<Option<OwnedFd>>,
 }
 
 impl Kernel {
@@ -39,7 +46,9 @@ impl Kernel {
         let conntrack = Connection::<Netfilter>::new().context(|| "open a conntrack netlink socket".to_owned())?;
         setsockopt(nftables.socket(), sockopt::SndBufForce, &TRANSACTION_BYTES_MAX)
             .map_err(|errno| Error::Io { what: "enlarge the nftables send buffer".to_owned(), source: errno.into() })?;
-        Ok(Kernel { route, nftables, conntrack })
+        let number = monitor::number_of(nftables.socket())?;
+        let notices = Mutex::new(Some(monitor::open()?));
+        Ok(Kernel { route, nftables, conntrack, number, notices })
     }
 }
 
@@ -107,6 +116,20 @@ impl HostNet for Kernel {
 
     async fn tables(&self, family: Family) -> Result<Vec<String>> {
         tables::names(&self.nftables, family).await
+    }
+
+    fn meddling(&self) -> Meddling {
+        let Some(notices) = self.notices.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Meddling::never();
+        };
+        let (tell, meddling) = Meddling::channel();
+        let own = self.number;
+        tokio::spawn(async move {
+            if let Err(error) = monitor::follow(notices, own, tell).await {
+                tracing::warn!(error = error.chain(), "changes of nftables by others are not seen at once any more");
+            }
+        });
+        meddling
     }
 
     async fn admit(&self, interface: &str) -> Result<usize> {
