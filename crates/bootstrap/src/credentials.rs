@@ -1,7 +1,7 @@
 //! Keys and certificates of a cluster.
 
 use base64::Engine as _;
-use coracle_pki::{Authority, Issued, LeafParams, TokenKey, certificate_info};
+use coracle_pki::{Authority, Issued, LeafParams, TokenKey, certificate_info, key_fits};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::files::{failed, make_folder, read, write};
@@ -83,7 +83,7 @@ pub fn prepare(
 
 fn authority(folder: &ClusterFolder, now: Timestamp) -> Result<(Authority, Issued)> {
     if let Some(issued) = pair(folder, "ca")? {
-        return Ok((Authority::load(&issued.cert_pem, &issued.key_pem)?, issued));
+        return Ok((load_authority(folder, &issued)?, issued));
     }
     if folder.store().exists() {
         let path = folder.pki("ca.key");
@@ -111,11 +111,35 @@ fn front_proxy_authority(folder: &ClusterFolder, now: Timestamp) -> Result<(Auth
     Ok((authority, issued))
 }
 
+const PUT_BACK: &str = "put it back from a copy, or remove the cluster with `coracle reset`";
+
+/// Errors name the file that is at fault.
+fn load_authority(folder: &ClusterFolder, issued: &Issued) -> Result<Authority> {
+    let damaged =
+        |file: &str, why: String| Error::Damaged { path: folder.pki(file), why: format!("{why}: {PUT_BACK}") };
+    if let Err(error) = certificate_info(&issued.cert_pem) {
+        return Err(damaged("ca.crt", error.to_string()));
+    }
+    match key_fits(&issued.cert_pem, &issued.key_pem) {
+        Err(_) => return Err(damaged("ca.key", "it holds no private key in PEM".to_owned())),
+        Ok(false) => return Err(damaged("ca.key", "it is not the key of ca.crt".to_owned())),
+        Ok(true) => {}
+    }
+    Authority::load(&issued.cert_pem, &issued.key_pem).map_err(|_| damaged("ca.crt", "it is no authority".to_owned()))
+}
+
 fn service_account_key(folder: &ClusterFolder) -> Result<String> {
     let path = folder.pki("sa.key");
     if let Some(pem) = read(&path)? {
-        TokenKey::load(&pem)?;
+        if TokenKey::load(&pem).is_err() {
+            return Err(Error::Damaged { path, why: format!("it holds no private key in PEM: {PUT_BACK}") });
+        }
         return Ok(pem);
+    }
+    if folder.store().exists() {
+        let why =
+            format!("the cluster has data, but the key that signs its service accounts' tokens is gone: {PUT_BACK}");
+        return Err(Error::Damaged { path, why });
     }
     let pem = TokenKey::generate_pem()?;
     write(&path, pem.as_bytes(), 0o600)?;
@@ -167,6 +191,9 @@ impl Maker<'_> {
 
     fn still_good(&self, issued: &Issued, leaf: &LeafParams<'_>) -> bool {
         let Ok(info) = certificate_info(&issued.cert_pem) else { return false };
+        if !key_fits(&issued.cert_pem, &issued.key_pem).unwrap_or(false) {
+            return false;
+        }
         let covers = |name: &String| match name.parse() {
             Ok(address) => info.ip_addresses.contains(&address),
             Err(_) => info.dns_names.contains(name),
@@ -227,7 +254,36 @@ mod tests {
         prepare(&folder, "n1", &[], &[], now).expect("credentials");
         std::fs::create_dir(folder.store()).expect("store");
         prepare(&folder, "n1", &[], &[], now).expect("credentials");
-        std::fs::remove_file(folder.pki("ca.key")).expect("remove");
-        assert!(matches!(prepare(&folder, "n1", &[], &[], now), Err(Error::Damaged { .. })));
+        for file in ["sa.key", "ca.key"] {
+            std::fs::remove_file(folder.pki(file)).expect("remove");
+            assert!(
+                matches!(prepare(&folder, "n1", &[], &[], now), Err(Error::Damaged { path, .. }) if path == folder.pki(file))
+            );
+        }
+    }
+
+    #[test]
+    fn damaged_keys_are_named_and_damaged_leaves_made_anew() {
+        let temporary = tempfile::tempdir().expect("folder");
+        let folder = ClusterFolder::new(temporary.path());
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().expect("time");
+        let first = prepare(&folder, "n1", &[], &[], now).expect("credentials");
+        for leaf in ["admin.key", "admin.crt"] {
+            std::fs::write(folder.pki(leaf), "-----BEGIN NONSENSE-----").expect("write");
+            let again = prepare(&folder, "n1", &[], &[], now).expect("credentials");
+            assert_ne!(again.admin, first.admin);
+        }
+        for file in ["sa.key", "ca.key", "ca.crt"] {
+            let good = std::fs::read(folder.pki(file)).expect("read");
+            std::fs::write(folder.pki(file), "-----BEGIN NONSENSE-----").expect("write");
+            let error = prepare(&folder, "n1", &[], &[], now).expect_err(file).to_string();
+            let path = folder.pki(file).display().to_string();
+            assert!(error.starts_with(&format!("{path} is damaged: ")) && error.contains("put it back"), "{error}");
+            std::fs::write(folder.pki(file), good).expect("write");
+        }
+        let other = Authority::create("other", now, CA_VALID).expect("authority").1;
+        std::fs::write(folder.pki("ca.key"), other.key_pem).expect("write");
+        let error = prepare(&folder, "n1", &[], &[], now).expect_err("another key").to_string();
+        assert!(error.contains("it is not the key of ca.crt"), "{error}");
     }
 }

@@ -19,6 +19,10 @@ pub enum Error {
     Setting { what: &'static str, value: String, why: String },
     #[error("{} is damaged: {why}", path.display())]
     Damaged { path: PathBuf, why: String },
+    #[error("data folder {} is a file: name a folder with --data-dir", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("the cluster in {} has lost its data: {} is gone. Put it back from a copy, or remove the rest of the cluster with `coracle reset` and begin anew", root.display(), store.display())]
+    Lost { root: PathBuf, store: PathBuf },
     #[error("credentials")]
     Pki(#[from] coracle_pki::Error),
     #[error("{0}")]

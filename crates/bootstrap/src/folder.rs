@@ -83,6 +83,9 @@ impl ClusterFolder {
 
     /// Makes the folder when it is missing, and takes it for this process.
     pub fn lock(&self) -> Result<FolderLock> {
+        if let Some(file) = self.0.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+            return Err(Error::NotAFolder(file.to_owned()));
+        }
         make_folder(&self.0)?;
         let path = self.0.join("lock");
         let mut options = OpenOptions::new();

@@ -15,5 +15,8 @@ mod settings;
 pub use credentials::{Credentials, prepare};
 pub use error::{Error, Result};
 pub use folder::{ClusterFolder, FolderLock};
-pub use kubeconfig::{Access, merge_kubeconfig, remember_kubeconfig, remembered_kubeconfigs, remove_from_kubeconfig};
-pub use settings::{Asked, ClusterSettings, FORMAT_VERSION, kept_settings, settle};
+pub use kubeconfig::{
+    Access, Remembered, check_kubeconfig, merge_kubeconfig, remember_kubeconfig, remembered_kubeconfigs,
+    remove_from_kubeconfig,
+};
+pub use settings::{Asked, ClusterSettings, FORMAT_VERSION, check_not_lost, kept_settings, note_begun, settle};

@@ -25,6 +25,9 @@ pub struct ClusterSettings {
     pub listen: String,
     /// Short and unique on the host: names the bridge, the packet rules and the cgroup of this cluster.
     pub instance: String,
+    /// Whether the cluster has kept data: from then on a missing store is a loss, and not a beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begun: bool,
 }
 
 /// The settings of a folder: those it has, after checking that none of `asked` wants otherwise, or `fresh` ones for a new
@@ -35,8 +38,13 @@ pub fn settle(folder: &ClusterFolder, asked: &Asked<'_>, fresh: ClusterSettings)
         None => fresh,
         Some(text) => {
             let kept = parse(&path, &text)?;
-            asked.agree(folder.root(), &kept)?;
-            kept
+            if kept.begun || folder.store().exists() {
+                asked.agree(folder.root(), &kept)?;
+                kept
+            } else {
+                // A first start that failed must not keep what it may have failed for.
+                fresh
+            }
         }
     };
     if let Some(listen) = asked.listen {
@@ -47,6 +55,27 @@ pub fn settle(folder: &ClusterFolder, asked: &Asked<'_>, fresh: ClusterSettings)
         write(&path, text.as_bytes(), 0o600)?;
     }
     Ok(settings)
+}
+
+/// Notes that the cluster keeps data now.
+pub fn note_begun(folder: &ClusterFolder) -> Result<()> {
+    let mut settings = kept_settings(folder)?;
+    if settings.begun {
+        return Ok(());
+    }
+    settings.begun = true;
+    let text = serde_json::to_string_pretty(&settings).expect("settings are plain data");
+    write(&folder.settings(), text.as_bytes(), 0o600)
+}
+
+/// Refuses to begin anew where a cluster has lost its data. What the API server and the node keep beside the store tells
+/// that there was one even where no note says so.
+pub fn check_not_lost(folder: &ClusterFolder, settings: &ClusterSettings, store_exists: bool) -> Result<()> {
+    let traces = [folder.audit_log(), folder.node(), folder.admin_kubeconfig()];
+    if !store_exists && (settings.begun || traces.iter().any(|path| path.exists())) {
+        return Err(Error::Lost { root: folder.root().to_owned(), store: folder.store() });
+    }
+    Ok(())
 }
 
 /// The settings of a cluster that exists.
@@ -109,7 +138,23 @@ mod tests {
             cluster_domain: "cluster.local".to_owned(),
             listen: "127.0.0.1:6443".to_owned(),
             instance: "coracle".to_owned(),
+            begun: false,
         }
+    }
+
+    #[test]
+    fn lost_data_is_no_beginning() {
+        let temporary = tempfile::tempdir().expect("folder");
+        let folder = ClusterFolder::new(temporary.path());
+        let settings = settle(&folder, &Asked::default(), fresh()).expect("settings");
+        check_not_lost(&folder, &settings, false).expect("a start that was cut off");
+        note_begun(&folder).expect("noted");
+        let settings = settle(&folder, &Asked::default(), fresh()).expect("settings");
+        check_not_lost(&folder, &settings, true).expect("the data is there");
+        let error = check_not_lost(&folder, &settings, false).expect_err("lost").to_string();
+        assert!(error.contains("has lost its data") && error.contains("coracle reset"), "{error}");
+        std::fs::create_dir(folder.node()).expect("folder");
+        assert!(check_not_lost(&folder, &fresh(), false).is_err(), "a cluster without the note");
     }
 
     #[test]
@@ -117,8 +162,10 @@ mod tests {
         let temporary = tempfile::tempdir().expect("folder");
         let folder = ClusterFolder::new(temporary.path());
         let _lock = folder.lock().expect("lock");
-        settle(&folder, &Asked::default(), fresh()).expect("settings");
         let other = ClusterSettings { node_name: "n2".to_owned(), ..fresh() };
+        settle(&folder, &Asked::default(), other.clone()).expect("a first start that fails");
+        settle(&folder, &Asked::default(), fresh()).expect("settings");
+        note_begun(&folder).expect("data");
         let listen = Asked { listen: Some("127.0.0.1:7443"), ..Asked::default() };
         let again = settle(&folder, &listen, other.clone()).expect("settings");
         assert_eq!((again.node_name.as_str(), again.listen.as_str()), ("n1", "127.0.0.1:7443"));
@@ -147,5 +194,16 @@ mod tests {
         }
         drop(lock);
         folder.lock().expect("free again");
+    }
+
+    #[test]
+    fn a_file_is_no_data_folder() {
+        let temporary = tempfile::tempdir().expect("folder");
+        let file = temporary.path().join("file");
+        std::fs::write(&file, "").expect("write");
+        for path in [file.clone(), file.join("below/it")] {
+            let error = ClusterFolder::new(&path).lock().expect_err("a file").to_string();
+            assert_eq!(error, format!("data folder {} is a file: name a folder with --data-dir", file.display()));
+        }
     }
 }

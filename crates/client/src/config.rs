@@ -156,7 +156,7 @@ pub struct Kubeconfig {
     pub kind: String,
     pub clusters: Vec<Named>,
     pub contexts: Vec<Named>,
-    #[serde(rename = "current-context")]
+    #[serde(rename = "current-context", skip_serializing_if = "String::is_empty")]
     pub current_context: String,
     pub users: Vec<Named>,
     #[serde(flatten)]

@@ -38,11 +38,11 @@ pub async fn serve(options: WebOptions) -> Result<()> {
 /// Deploys the application and shows its answer and the timings.
 pub async fn run(cluster: &Cluster) -> Result<()> {
     let shown = coracle_supervisor::demo::deploy(cluster).await.context("demo")?;
-    println!();
-    println!("Demo: Deployment and Service `demo` in namespace `default`");
+    say!();
+    say!("Demo: Deployment and Service `demo` in namespace `default`");
     for (what, millis) in &shown.timings {
-        println!("  {what:<34}{millis:>6} ms");
+        say!("  {what:<34}{millis:>6} ms");
     }
-    println!("  http://{}/ answers: {}", shown.name, shown.answer.trim());
+    say!("  http://{}/ answers: {}", shown.name, shown.answer.trim());
     Ok(())
 }

@@ -3,6 +3,14 @@
 //! Containers start through this same file: the runtime runs it again as shim and as the first process of a container.
 //! Those personalities are looked at before anything else, so that they never pay for what only the server needs.
 
+/// As `println!`, but nobody who reads it is no reason to end.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod api_flags;
 mod demo;
 mod reset;
@@ -44,7 +52,12 @@ fn main() -> ExitCode {
     if let Some(code) = coracle_runtime::personality(&arguments) {
         return ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1));
     }
-    match run(Arguments::parse_from(arguments)) {
+    let arguments = Arguments::parse_from(arguments);
+    if let Command::Cli(_) = arguments.command {
+        // Who asked to see something may go before all of it is shown: `| head`.
+        coracle_host::process::end_with_reader();
+    }
+    match run(arguments) {
         Ok(code) => code,
         Err(error) => {
             let text = format!("{error:#}");

@@ -65,12 +65,14 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
+    let kubeconfig = absolute(&options.kubeconfig.clone().unwrap_or_else(Kubeconfig::default_path))?;
+    coracle_bootstrap::check_kubeconfig(&kubeconfig)?;
     let folder = ClusterFolder::new(&absolute(
         &options.data_dir.clone().unwrap_or_else(|| ClusterFolder::default_path(coracle_supervisor::is_root())),
     )?);
     let lock = folder.lock()?;
     let settings = settle(&options, &folder)?;
-    println!(
+    say!(
         "Coracle {} (Kubernetes {}), data in {}",
         env!("CARGO_PKG_VERSION"),
         coracle_supervisor::KUBERNETES_VERSION,
@@ -84,22 +86,24 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         api: options.api.options()?,
         shim: std::env::current_exe().context("find this binary")?,
     };
-    let started = tokio::select! {
-        started = Cluster::start(config) => started?,
-        _ = interrupt.recv() => return Ok(ExitCode::from(130)),
-        _ = terminate.recv() => return Ok(ExitCode::from(143)),
+    let mut code = ExitCode::SUCCESS;
+    let interrupted = async {
+        tokio::select! {
+            _ = interrupt.recv() => code = ExitCode::from(130),
+            _ = terminate.recv() => code = ExitCode::from(143),
+        }
     };
+    let Some(started) = Cluster::start(config, interrupted).await? else { return Ok(code) };
     for step in started.steps() {
-        println!("  {:<12}{:>6} ms  {}", step.name, step.at.saturating_duration_since(begin).as_millis(), step.detail);
+        say!("  {:<12}{:>6} ms  {}", step.name, step.at.saturating_duration_since(begin).as_millis(), step.detail);
     }
-    let kubeconfig = absolute(&options.kubeconfig.clone().unwrap_or_else(Kubeconfig::default_path))?;
     started.write_kubeconfigs(&kubeconfig)?;
-    println!("Ready after {} ms. The context `coracle` is in {}.", begin.elapsed().as_millis(), kubeconfig.display());
-    println!();
-    println!("  kubectl get nodes                    (or: coracle kubectl get nodes)");
-    println!("  kubectl create deployment web --image=registry.example/web --replicas=2");
-    println!();
-    println!(
+    say!("Ready after {} ms. The context `coracle` is in {}.", begin.elapsed().as_millis(), kubeconfig.display());
+    say!();
+    say!("  kubectl get nodes                    (or: coracle kubectl get nodes)");
+    say!("  kubectl create deployment web --image=registry.example/web --replicas=2");
+    say!();
+    say!(
         "Ctrl-C stops Coracle and leaves the pods running; `coracle up` takes them up again; `coracle reset` removes it all."
     );
     if options.demo {
@@ -151,6 +155,7 @@ fn settle(options: &Options, folder: &ClusterFolder) -> Result<ClusterSettings> 
         cluster_domain: "cluster.local".to_owned(),
         listen: text(&options.listen, LISTEN),
         instance: coracle_supervisor::instance_name(folder.root()),
+        begun: false,
     };
     let asked = Asked {
         node_name: options.node_name.as_deref(),

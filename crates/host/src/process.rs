@@ -144,6 +144,14 @@ pub fn allow_huge_pages() {
     rustix::thread::disable_transparent_huge_pages(false).ok();
 }
 
+/// From now on a write to a pipe that nobody reads any more ends the process quietly, as of any other command.
+pub fn end_with_reader() {
+    // SAFETY: the default action is no handler: nothing of ours runs in a signal's context.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
 /// Ignores SIGPIPE, SIGHUP and SIGINT: for a process that must not end with whoever talks to it.
 pub fn ignore_session_signals() {
     for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {

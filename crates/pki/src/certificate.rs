@@ -89,6 +89,16 @@ pub fn certificate_info(pem: &str) -> Result<CertificateInfo> {
     CertificateInfo::from_der(first)
 }
 
+/// Whether the key is the one of the certificate. An error says which of the two cannot be read.
+pub fn key_fits(cert_pem: &str, key_pem: &str) -> Result<bool> {
+    use rcgen::PublicKeyData as _;
+    let key = rcgen::KeyPair::from_pem(key_pem)?;
+    let certificates = certificates_from_pem(cert_pem)?;
+    let first = certificates.first().ok_or_else(|| Error::Read("no certificate in the PEM text".to_owned()))?;
+    let (_, certificate) = X509Certificate::from_der(first).map_err(|error| Error::Read(error.to_string()))?;
+    Ok(certificate.public_key().raw == key.subject_public_key_info())
+}
+
 /// SHA-256 of the public key, lower-case hex, as `--discovery-token-ca-cert-hash sha256:...` takes it (RFC 7469).
 pub fn public_key_sha256(cert_pem: &str) -> Result<String> {
     let certificates = certificates_from_pem(cert_pem)?;

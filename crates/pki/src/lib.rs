@@ -12,7 +12,7 @@ mod token;
 
 pub use authority::{Authority, Issued, LeafParams};
 pub use bootstrap_token::BootstrapToken;
-pub use certificate::{CertificateInfo, certificate_info, certificates_from_pem, public_key_sha256};
+pub use certificate::{CertificateInfo, certificate_info, certificates_from_pem, key_fits, public_key_sha256};
 pub use error::{Error, Result};
 pub use request::{RequestInfo, new_request, request_info};
 pub use token::{Claims, KubernetesClaims, ObjectRef, TokenKey, TokenRef};

@@ -32,6 +32,10 @@ pub(crate) struct Row<'a> {
 }
 
 impl Disk {
+    pub(crate) fn exists(folder: &Path) -> bool {
+        folder.join(FILE_NAME).exists()
+    }
+
     pub(crate) fn open(folder: &Path, seal: Option<&dyn Seal>) -> Result<Loaded, StoreError> {
         let path = folder.join(FILE_NAME);
         let failed = |error: rusqlite::Error| failure(&path, &error);

@@ -27,6 +27,12 @@ pub struct Embedded {
 }
 
 impl Embedded {
+    /// Whether `folder` holds a store.
+    #[must_use]
+    pub fn exists(folder: &Path) -> bool {
+        Disk::exists(folder)
+    }
+
     /// Opens or creates the store in `folder`. Blocks while reading what is there.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let io = |error: std::io::Error| StoreError::Io { path: folder.to_owned(), detail: error.to_string() };

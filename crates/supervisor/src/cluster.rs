@@ -13,9 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api_options::ApiOptions;
+use crate::beginning::Beginning;
 use crate::control_plane::{ControlPlane, listen};
 use crate::node::Node;
 use crate::{Names, control};
+
+/// Components that take longer to stop are left to the end of the process.
+const STOP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -52,12 +56,30 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Brings everything up and returns when the node is Ready and the cluster's DNS answers.
-    pub async fn start(config: Config) -> Result<Self> {
+    /// Brings everything up and returns when the node is Ready and the cluster's DNS answers; `None` when `interrupted`
+    /// came first. A start that does not succeed leaves nothing on the host that was not there before.
+    pub async fn start(config: Config, interrupted: impl Future<Output = ()>) -> Result<Option<Self>> {
         let names = Names::of(&config.settings)?;
-        let credentials = credentials(&config, &names)?;
+        let store_exists = coracle_store::Embedded::exists(&config.folder.store());
+        coracle_bootstrap::check_not_lost(&config.folder, &config.settings, store_exists)?;
+        let beginning = Beginning::of(&config, &names).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let begun = Begun { config, names, stop: stop.clone(), tasks: tasks.clone() };
+        let started = tokio::select! {
+            started = Self::bring_up(begun) => started.map(Some),
+            () = interrupted => Ok(None),
+        };
+        if !matches!(started, Ok(Some(_))) {
+            end(&stop, &tasks).await;
+            beginning.undo().await;
+        }
+        started
+    }
+
+    async fn bring_up(begun: Begun) -> Result<Self> {
+        let Begun { config, names, stop, tasks } = begun;
+        let credentials = credentials(&config, &names)?;
         let (failed, failure) = watch::channel(None);
         let scope = Scope { stop: stop.clone(), tasks: tasks.clone(), failed };
         let mut steps = Vec::new();
@@ -116,8 +138,8 @@ impl Cluster {
             client_key_pem: &self.credentials.admin.key_pem,
         };
         coracle_bootstrap::merge_kubeconfig(&self.config.folder.admin_kubeconfig(), &access)?;
-        coracle_bootstrap::merge_kubeconfig(user, &access)?;
-        coracle_bootstrap::remember_kubeconfig(&self.config.folder, user)?;
+        let former = coracle_bootstrap::merge_kubeconfig(user, &access)?;
+        coracle_bootstrap::remember_kubeconfig(&self.config.folder, user, access.name, &former)?;
         Ok(())
     }
 
@@ -132,14 +154,24 @@ impl Cluster {
 
     /// Ends every component. Pods keep running.
     pub async fn stop(self) {
-        /// Components that take longer are left to the end of the process.
-        const STOP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
-        self.stop.cancel();
         self.control_plane.stop();
-        self.tasks.close();
-        if tokio::time::timeout(STOP_TIME_MAX, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some components did not stop in time");
-        }
+        end(&self.stop, &self.tasks).await;
+    }
+}
+
+/// What a start begins with.
+struct Begun {
+    config: Config,
+    names: Names,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+async fn end(stop: &CancellationToken, tasks: &TaskTracker) {
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP_TIME_MAX, tasks.wait()).await.is_err() {
+        tracing::warn!("some components did not stop in time");
     }
 }
 

@@ -40,6 +40,7 @@ impl ControlPlane {
         scope: &Scope,
     ) -> Result<Self> {
         let store = open_store(config, credentials, scope).await?;
+        coracle_bootstrap::note_begun(&config.folder)?;
         let listen_address = listener.local_addr()?;
         let kubelet = Arc::new(LocalKubelet::default());
         let advertise = match config.node {

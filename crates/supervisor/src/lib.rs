@@ -5,6 +5,7 @@
 //! configuration. All of them enter the API server by its own door, each under the identity it has in any Kubernetes.
 
 mod api_options;
+mod beginning;
 mod cluster;
 mod control;
 mod control_plane;

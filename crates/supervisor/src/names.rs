@@ -109,6 +109,7 @@ mod tests {
             cluster_domain: "cluster.local".to_owned(),
             listen: String::new(),
             instance: other,
+            begun: false,
         };
         let names = Names::of(&settings).expect("names");
         assert!(names.bridge.len() <= 15, "{}", names.bridge);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use coracle_bootstrap::{ClusterFolder, kept_settings, remembered_kubeconfigs, remove_from_kubeconfig};
+use coracle_bootstrap::{ClusterFolder, Remembered, kept_settings, remembered_kubeconfigs, remove_from_kubeconfig};
 use coracle_host_net::Kernel;
 use coracle_network::Network;
 use coracle_runtime::Runtime;
@@ -21,9 +21,9 @@ pub async fn reset(folder: &ClusterFolder) -> Result<Vec<String>> {
         // The bridge is made before the node's folder is.
         left.extend(reset_node(folder, &settings, &names).await?);
     }
-    for kubeconfig in remembered_kubeconfigs(folder)? {
-        if let Err(error) = remove_from_kubeconfig(&kubeconfig, "coracle") {
-            left.push(format!("the context in {}: {error:#}", kubeconfig.display()));
+    for Remembered { path, former_context } in remembered_kubeconfigs(folder)? {
+        if let Err(error) = remove_from_kubeconfig(&path, "coracle", &former_context) {
+            left.push(format!("the context in {}: {error:#}", path.display()));
         }
     }
     left.extend(remove_folder(&names.run_dir));
