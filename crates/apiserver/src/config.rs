@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_api_meta::UserInfo;
+use coracle_api_meta::{Status, UserInfo, Value};
 use coracle_pki::TokenKey;
 use coracle_store::StoreError;
 use ipnet::IpNet;
@@ -66,6 +66,13 @@ pub trait PodDialer: Send + Sync + 'static {
     async fn dial(&self, address: SocketAddr) -> std::io::Result<Box<dyn ByteStream>>;
 }
 
+/// Knows what nodes and pods use.
+#[async_trait]
+pub trait ResourceMetrics: Send + Sync + 'static {
+    /// All objects of `nodes` or `pods` of `metrics.k8s.io/v1beta1`, those of a namespace unless it is empty.
+    async fn list(&self, plural: &str, namespace: &str) -> Result<Vec<Value>, Status>;
+}
+
 /// Dials from where the server runs.
 pub struct DirectDialer;
 
@@ -99,6 +106,8 @@ pub struct Config {
     pub event_ttl: Duration,
     pub nodes: Arc<dyn NodeConnector>,
     pub pods: Arc<dyn PodDialer>,
+    /// Where the objects of `metrics.k8s.io` come from; `None`: the group is not served from here.
+    pub metrics: Option<Arc<dyn ResourceMetrics>>,
 }
 
 /// Why the server does not start.

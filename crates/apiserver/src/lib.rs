@@ -25,6 +25,7 @@ mod tls;
 
 pub use config::{
     AuditConfig, ByteStream, Config, DirectDialer, FRONT_PROXY_NAME, FrontProxy, NodeConnector, NodeTarget, PodDialer,
+    ResourceMetrics,
     ServingCertificate, StartError,
 };
 pub use server::{InProcess, Server};

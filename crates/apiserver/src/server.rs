@@ -65,7 +65,8 @@ impl Server {
             path: config.audit.as_ref().map(|audit| audit.path.clone()).unwrap_or_default(),
             source,
         })?;
-        let resources = Derived::new(&[CRDS], Resources::with_custom);
+        let metrics = config.metrics.is_some();
+        let resources = Derived::new(&[CRDS], move |store: &dyn Store| Resources::with_custom(store, metrics));
         let outgoing = Outgoing::new(Ways {
             store: Arc::clone(&store),
             pods: Arc::clone(&config.pods),

@@ -13,6 +13,7 @@ use coracle_apiserver::{
 };
 use coracle_bootstrap::Credentials;
 use coracle_client::Client;
+use coracle_metrics::Metrics;
 use coracle_pki::TokenKey;
 use coracle_store::Embedded;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::Names;
 use crate::cluster::{Config, Scope};
+use crate::metrics::LocalMetrics;
 
 /// Pod networks of other machines are told apart by this issuer; the same as upstream's default.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -43,6 +45,7 @@ impl ControlPlane {
         coracle_bootstrap::note_begun(&config.folder)?;
         let listen_address = listener.local_addr()?;
         let kubelet = Arc::new(LocalKubelet::default());
+        let metrics = Arc::new(LocalMetrics::default());
         let advertise = match config.node {
             true => SocketAddr::new(names.gateway, listen_address.port()),
             false => listen_address,
@@ -73,6 +76,7 @@ impl ControlPlane {
                 event_ttl: EVENT_TTL,
                 nodes: kubelet.clone(),
                 pods: Arc::new(DirectDialer),
+                metrics: Some(metrics.clone()),
             },
             Arc::new(store),
         )
@@ -82,6 +86,7 @@ impl ControlPlane {
         if config.node && !covers(config.listen, advertise) {
             plane.serve(listen(advertise).await?, scope);
         }
+        plane.start_metrics(&metrics, scope);
         plane.start_controllers(credentials, scope);
         Ok(plane)
     }
@@ -89,6 +94,13 @@ impl ControlPlane {
     fn serve(&self, listener: TcpListener, scope: &Scope) {
         let server = self.server.clone();
         scope.tasks.spawn(async move { server.serve(listener).await });
+    }
+
+    fn start_metrics(&self, door: &LocalMetrics, scope: &Scope) {
+        let user = UserInfo::authenticated("system:coracle-metrics", &["system:masters"]);
+        let metrics = Metrics::new(self.client(user, "coracle-metrics"));
+        door.set(metrics.clone());
+        scope.tasks.spawn(metrics.run(scope.stop.clone()));
     }
 
     fn start_controllers(&self, credentials: &Credentials, scope: &Scope) {

@@ -1,6 +1,7 @@
 //! One path for every resource: rows of [`resources`] say what there is, rules say what is particular, this module does it.
 
 pub(crate) mod admit;
+pub(crate) mod computed;
 pub(crate) mod create;
 pub(crate) mod custom_table;
 pub(crate) mod delete;
@@ -89,6 +90,9 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Rep
     }
     if !target.resource.has_verb(verb) {
         return Err(Status::method_not_allowed(&target.resource.gvr(), verb));
+    }
+    if target.resource.group == computed::GROUP && !target.resource.stored {
+        return computed::handle(ctx, &target).await;
     }
     if !target.resource.stored {
         return reviews::handle(ctx, &target, request).await;

@@ -112,13 +112,16 @@ impl Resources {
     }
 
     /// The catalogue and the definitions that the store holds.
-    pub(crate) fn with_custom(store: &dyn Store) -> Self {
+    pub(crate) fn with_custom(store: &dyn Store, metrics: bool) -> Self {
         let mut rows: Vec<Arc<Resource>> =
             CATALOGUE.iter().filter(|row| row.served_by_default).map(|row| Arc::new(built_in(row))).collect();
         let definitions = rows.iter().find(|row| &*row.collection == CRDS).cloned();
         if let Some(definitions) = definitions {
             let entries = store.local_range(CRDS, "");
             rows.extend(entries.iter().flat_map(|entry| Facts::rows(&definitions, entry)));
+        }
+        if metrics {
+            rows.extend(super::computed::rows().iter().cloned());
         }
         Self::new(rows)
     }

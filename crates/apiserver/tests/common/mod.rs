@@ -120,6 +120,7 @@ impl Cluster {
             event_ttl: Duration::from_secs(3600),
             nodes: Arc::new(EchoNode),
             pods: Arc::new(DirectDialer),
+            metrics: Some(Arc::new(Usage)),
         };
         let server = Server::new(config.clone(), Arc::clone(&store)).await.expect("server");
         let serving = Arc::clone(&server);
@@ -178,5 +179,36 @@ impl Cluster {
         use http_body_util::BodyExt;
         let body = answer.into_body().collect().await.expect("a body").to_bytes();
         serde_json::from_slice(&body).expect("a document")
+    }
+}
+
+/// Says the same of every node and pod.
+pub struct Usage;
+
+#[async_trait::async_trait]
+impl coracle_apiserver::ResourceMetrics for Usage {
+    async fn list(&self, plural: &str, namespace: &str) -> Result<Vec<serde_json::Value>, coracle_api_meta::Status> {
+        let usage = serde_json::json!({"cpu": "250m", "memory": "10Mi"});
+        let times = serde_json::json!({"timestamp": "2026-01-01T00:00:00Z", "window": "15s"});
+        let object = |kind: &str, namespace: &str, name: &str, field: &str, value: serde_json::Value| {
+            let mut object = serde_json::json!({"kind": kind, "apiVersion": "metrics.k8s.io/v1beta1",
+                "metadata": {"name": name, "labels": {"app": name}}, "timestamp": times["timestamp"], "window": times["window"]});
+            object[field] = value;
+            if !namespace.is_empty() {
+                object["metadata"]["namespace"] = namespace.into();
+            }
+            object
+        };
+        let containers = serde_json::json!([{"name": "main", "usage": usage}]);
+        let all = match plural {
+            "nodes" => vec![object("NodeMetrics", "", "n1", "usage", usage)],
+            _ => vec![
+                object("PodMetrics", "one", "a", "containers", containers.clone()),
+                object("PodMetrics", "one", "b", "containers", containers.clone()),
+                object("PodMetrics", "two", "a", "containers", containers),
+            ],
+        };
+        let inside = |own: &serde_json::Value| namespace.is_empty() || own["metadata"]["namespace"] == namespace;
+        Ok(all.into_iter().filter(inside).collect())
     }
 }

@@ -10,17 +10,23 @@ use serde_json::{Value, json};
 
 use super::text;
 use crate::context::Ctx;
-use crate::sandbox::LABEL_POD_UID;
 
+/// To the nanosecond, as rates are made from it.
 fn time(nanos: i64) -> String {
-    let time = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default();
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default().to_string()
+}
+
+/// When each container was started, by id.
+async fn start_times(ctx: &Ctx) -> BTreeMap<String, i64> {
+    let containers = ctx.runtime.list_containers().await.unwrap_or_default();
+    containers.into_iter().map(|container| (container.id, container.started_at)).collect()
 }
 
 /// Source: kubelet `stats/v1alpha1` Summary.
 pub(super) async fn summary(ctx: &Ctx) -> Response<Body> {
     let containers = ctx.runtime.list_container_stats().await.unwrap_or_default();
     let sandboxes = ctx.runtime.list_pod_sandbox_stats().await.unwrap_or_default();
+    let started = start_times(ctx).await;
     let uid_of_sandbox: BTreeMap<&str, &str> =
         sandboxes.iter().map(|one| (one.id.as_str(), one.metadata.uid.as_str())).collect();
     let mut of_pod: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -28,7 +34,7 @@ pub(super) async fn summary(ctx: &Ctx) -> Response<Body> {
         let uid = uid_of_sandbox.get(stats.sandbox_id.as_str()).copied().unwrap_or_default();
         of_pod.entry(uid.to_owned()).or_default().push(json!({
             "name": stats.name,
-            "startTime": time(stats.timestamp),
+            "startTime": time(started.get(&stats.id).copied().unwrap_or_default()),
             "cpu": {"time": time(stats.timestamp), "usageCoreNanoSeconds": stats.cpu_usage_core_nanos},
             "memory": {
                 "time": time(stats.timestamp),
@@ -66,6 +72,7 @@ fn node(ctx: &Ctx) -> Value {
     let available = coracle_host::info::memory_available();
     json!({
         "nodeName": ctx.config.node_name,
+        "cpu": {"time": now, "usageCoreNanoSeconds": coracle_host::info::cpu_usage_nanos()},
         "memory": {
             "time": now,
             "availableBytes": available,
@@ -110,24 +117,46 @@ fn own(ctx: &Ctx, out: &mut String) {
     let _ = writeln!(out, "# TYPE kubelet_node_name gauge\nkubelet_node_name{{node={:?}}} 1", ctx.config.node_name);
 }
 
+/// What metrics-server reads. Source: `pkg/kubelet/metrics/collectors/resource_metrics.go`.
+#[allow(clippy::cast_precision_loss)]
 async fn resource(ctx: &Ctx, out: &mut String) {
-    let stats = ctx.runtime.list_container_stats().await.unwrap_or_default();
-    let snapshots = ctx.workers.snapshots();
-    let names: BTreeMap<&str, (&str, &str)> = snapshots
-        .values()
-        .flat_map(|snapshot| &snapshot.runtime.containers)
-        .filter(|container| container.labels.contains_key(LABEL_POD_UID))
-        .map(|container| {
-            let label = |name: &str| container.labels.get(name).map(String::as_str).unwrap_or_default();
-            (container.id.as_str(), (label(crate::sandbox::LABEL_POD_NAMESPACE), label(crate::sandbox::LABEL_POD_NAME)))
-        })
-        .collect();
-    let _ = writeln!(out, "# TYPE container_cpu_usage_seconds_total counter");
-    #[allow(clippy::cast_precision_loss)]
-    for one in &stats {
-        let (namespace, pod) = names.get(one.id.as_str()).copied().unwrap_or_default();
-        let labels = format!("{{container={:?},namespace={namespace:?},pod={pod:?}}}", one.name);
-        let _ = writeln!(out, "container_cpu_usage_seconds_total{labels} {}", one.cpu_usage_core_nanos as f64 / 1e9);
-        let _ = writeln!(out, "container_memory_working_set_bytes{labels} {}", one.memory_working_set);
+    let seconds = |nanos: u64| nanos as f64 / 1e9;
+    let now = coracle_host::info::now_nanos() / 1_000_000;
+    let memory = ctx.machine.memory.saturating_sub(coracle_host::info::memory_available());
+    let cpu = seconds(coracle_host::info::cpu_usage_nanos());
+    let mut families: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
+    let mut put = |name: &'static str, kind: &'static str, line: String| {
+        families.entry(name).or_insert_with(|| (kind, Vec::new())).1.push(format!("{name}{line}"));
+    };
+    put("node_cpu_usage_seconds_total", "counter", format!(" {cpu} {now}"));
+    put("node_memory_working_set_bytes", "gauge", format!(" {memory} {now}"));
+    put("resource_scrape_error", "gauge", " 0".to_owned());
+    let sandboxes = ctx.runtime.list_pod_sandbox_stats().await.unwrap_or_default();
+    let mut pods: BTreeMap<&str, String> = BTreeMap::new();
+    for stats in &sandboxes {
+        let labels = format!("namespace={:?},pod={:?}", stats.metadata.namespace, stats.metadata.name);
+        let at = stats.timestamp / 1_000_000;
+        let cpu = seconds(stats.cpu_usage_core_nanos);
+        put("pod_cpu_usage_seconds_total", "counter", format!("{{{labels}}} {cpu} {at}"));
+        put("pod_memory_working_set_bytes", "gauge", format!("{{{labels}}} {} {at}", stats.memory_working_set));
+        pods.insert(&stats.id, labels);
+    }
+    let started = start_times(ctx).await;
+    for stats in &ctx.runtime.list_container_stats().await.unwrap_or_default() {
+        let Some(pod) = pods.get(stats.sandbox_id.as_str()) else { continue };
+        let labels = format!("{{container={:?},{pod}}}", stats.name);
+        let at = stats.timestamp / 1_000_000;
+        let cpu = seconds(stats.cpu_usage_core_nanos);
+        put("container_cpu_usage_seconds_total", "counter", format!("{labels} {cpu} {at}"));
+        put("container_memory_working_set_bytes", "gauge", format!("{labels} {} {at}", stats.memory_working_set));
+        if let Some(started) = started.get(&stats.id).and_then(|nanos| u64::try_from(*nanos).ok()) {
+            put("container_start_time_seconds", "gauge", format!("{labels} {}", seconds(started)));
+        }
+    }
+    for (name, (kind, lines)) in families {
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        for line in lines {
+            let _ = writeln!(out, "{line}");
+        }
     }
 }
