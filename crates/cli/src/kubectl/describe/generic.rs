@@ -2,30 +2,27 @@
 
 use coracle_api_meta::{Value, object::ObjectExt as _};
 
-use super::Text;
+use super::text::Text;
 
 /// Fields of the metadata that only machines read.
 const HIDDEN: [&str; 5] = ["managedFields", "name", "namespace", "labels", "annotations"];
 
 pub fn describe(text: &mut Text, object: &Value) {
-    text.line(0, "Name:", object.name());
-    if !object.namespace().is_empty() {
-        text.line(0, "Namespace:", object.namespace());
+    text.field(0, "Name", object.name());
+    text.field(0, "Namespace", object.namespace());
+    text.labels("Labels", object.labels());
+    text.annotations("Annotations", object.annotations());
+    let mut shown = object.clone();
+    if let Some(meta) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
+        HIDDEN.iter().for_each(|hidden| drop(meta.shift_remove(*hidden)));
     }
-    text.pairs("Labels:", object.labels(), "=");
-    text.pairs("Annotations:", object.annotations(), ": ");
-    for (key, value) in object.as_object().into_iter().flatten() {
-        if key == "metadata" {
-            text.line(0, "Metadata:", "");
-            for (key, value) in
-                value.as_object().into_iter().flatten().filter(|(key, _)| !HIDDEN.contains(&key.as_str()))
-            {
-                field(text, 2, key, value);
-            }
-        } else {
-            field(text, 0, key, value);
-        }
-    }
+    fields(text, 0, &shown);
+}
+
+fn fields(text: &mut Text, level: usize, value: &Value) {
+    let mut pairs: Vec<_> = value.as_object().into_iter().flatten().map(|(key, value)| (title(key), value)).collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.iter().for_each(|(key, value)| field(text, level, key, value));
 }
 
 /// `imagePullPolicy` is written `Image Pull Policy`.
@@ -44,25 +41,22 @@ fn title(key: &str) -> String {
     title
 }
 
-fn field(text: &mut Text, indent: usize, key: &str, value: &Value) {
-    let key = format!("{}:", title(key));
+fn field(text: &mut Text, level: usize, title: &str, value: &Value) {
     match value {
-        Value::Object(fields) => {
-            text.line(indent, &key, "");
-            for (key, value) in fields {
-                field(text, indent + 2, key, value);
-            }
+        Value::Object(_) => {
+            text.raw(level, &format!("{title}:"));
+            fields(text, level + 1, value);
         }
         Value::Array(items) => {
-            text.line(indent, &key, "");
+            text.raw(level, &format!("{title}:"));
             for item in items {
                 match item {
-                    Value::Object(fields) => fields.iter().for_each(|(key, value)| field(text, indent + 2, key, value)),
-                    other => text.line(indent + 2, &plain(other), ""),
+                    Value::Object(_) => fields(text, level + 1, item),
+                    other => text.raw(level + 1, &plain(other)),
                 }
             }
         }
-        other => text.line(indent, &format!("{key} "), &plain(other)),
+        other => text.field(level, title, plain(other)),
     }
 }
 
