@@ -25,7 +25,6 @@ mod tls;
 
 pub use config::{
     AuditConfig, ByteStream, Config, DirectDialer, FRONT_PROXY_NAME, FrontProxy, NodeConnector, NodeTarget, PodDialer,
-    ResourceMetrics,
-    ServingCertificate, StartError,
+    ResourceMetrics, ServingCertificate, StartError,
 };
 pub use server::{InProcess, Server};
