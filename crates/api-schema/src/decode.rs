@@ -113,19 +113,46 @@ pub fn decode_yaml(
         return Err(DecodeError::TooLarge { size: bytes.len(), max: limits.body_bytes_max });
     }
     let text = std::str::from_utf8(bytes).map_err(|error| DecodeError::Yaml(error.to_string()))?;
-    let value = yaml_value(text).map_err(DecodeError::Yaml)?;
-    decode_value(&value, limits, schemas, ty)
+    let (value, duplicate) = yaml_with_duplicates(text).map_err(DecodeError::Yaml)?;
+    let mut decoded = decode_value(&value, limits, schemas, ty)?;
+    decoded.strict.splice(..0, duplicate);
+    Ok(decoded)
 }
 
-/// YAML as JSON: old-style octals and booleans as Kubernetes reads them, aliases bounded.
+/// YAML as JSON: old-style octals and booleans as Kubernetes reads them, aliases bounded, no key twice.
 pub fn yaml_value(text: &str) -> Result<Value, String> {
     let options = serde_saphyr::options! { legacy_octal_numbers: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let text = error.to_string();
-        // The rest shows the place in the source.
-        let first = text.lines().next().unwrap_or_default();
-        format!("yaml: {}", first.trim_start_matches("error: "))
-    })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error))
+}
+
+fn yaml_error(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    // The rest shows the place in the source.
+    let first = text.lines().next().unwrap_or_default();
+    format!("yaml: {}", first.trim_start_matches("error: "))
+}
+
+/// As [`yaml_value`], but the last of equal keys wins and the first that is there twice is named.
+fn yaml_with_duplicates(text: &str) -> Result<(Value, Option<String>), String> {
+    let why = match yaml_value(text) {
+        Ok(value) => return Ok((value, None)),
+        Err(why) => why,
+    };
+    let Some((line, key)) = duplicate_key(&why) else { return Err(why) };
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+    };
+    let value = serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error))?;
+    Ok((value, Some(format!("yaml: unmarshal errors:\n  line {line}: key {} already set in map", go_quote(&key)))))
+}
+
+/// Line and key of the parser's complaint about a key that is there twice.
+fn duplicate_key(why: &str) -> Option<(u64, String)> {
+    let (place, rest) = why.split_once(": duplicate mapping key: ")?;
+    let line = place.strip_prefix("yaml: line ")?.split(' ').next()?.parse().ok()?;
+    let key = rest.rsplit_once(", set DuplicateKeyPolicy").map_or(rest, |(key, _)| key);
+    Some((line, key.to_owned()))
 }
 
 /// Reads a tree, such as the outcome of a patch, as [`decode_json`] reads text.

@@ -172,6 +172,7 @@ objects! {
     k8s_openapi::api::storage::v1::CSIDriver => false;
     k8s_openapi::api::storage::v1::CSINode => false;
     k8s_openapi::api::storage::v1::StorageClass => false;
+    k8s_openapi::api::storage::v1::VolumeAttributesClass => false;
 }
 
 #[cfg(test)]

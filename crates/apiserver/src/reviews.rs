@@ -21,6 +21,7 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
     if plural == "componentstatuses" {
         return component_statuses(ctx, target);
     }
+    let accept = ctx.accept_without_table()?;
     let body = body::read_whole(request.into_body()).await?;
     if plural == "bindings" {
         return subresources::bind(ctx, target, body).await;
@@ -55,7 +56,7 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
         }
         _ => return Err(Status::no_such_path()),
     }
-    reply::encoded(StatusCode::CREATED, &ctx.accept()?, review.to_string().into())
+    reply::encoded(StatusCode::CREATED, &accept, review.to_string().into())
 }
 
 fn check(target: &Target, review: &Value, own: bool) -> Result<(), Status> {

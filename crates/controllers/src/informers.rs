@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use tokio_util::sync::CancellationToken;
 
 macro_rules! informers {
@@ -48,6 +48,7 @@ fn follow<K: Object>(client: &Client, stop: &CancellationToken, fields: &str) ->
 }
 
 informers! {
+    attributes_classes: VolumeAttributesClass;
     autoscalers: HorizontalPodAutoscaler;
     budgets: PodDisruptionBudget;
     claims: PersistentVolumeClaim;

@@ -16,6 +16,7 @@ pub fn start(context: &Context) {
     start_claims(context);
     start_volumes(context);
     start_ephemeral(context);
+    start_attributes(context);
 }
 
 fn key_of(claim: &PersistentVolumeClaim) -> ObjectKey {
@@ -109,5 +110,29 @@ fn start_ephemeral(context: &Context) {
         None => Plan::nothing(),
     };
     let name = "ephemeral_volume";
+    context.spawn(Planned::new(name, context.hands(name), plan), &queue, 1);
+}
+
+fn start_attributes(context: &Context) {
+    let queue = Queue::new();
+    let informers = context.informers.clone();
+    feed(&context.tasks, &context.stop, &informers.attributes_classes, &queue);
+    let deleted = |informers: &Informers| {
+        let classes = informers.attributes_classes.list().into_iter().filter(|class| class.is_deleting());
+        classes.map(|class| ObjectKey::new("", class.name())).collect::<Vec<_>>()
+    };
+    feed_with(&context.tasks, &context.stop, &informers.claims, &queue, {
+        let informers = informers.clone();
+        move |_| deleted(&informers)
+    });
+    feed_with(&context.tasks, &context.stop, &informers.volumes, &queue, {
+        let informers = informers.clone();
+        move |_| deleted(&informers)
+    });
+    let plan = move |request: &Request<ObjectKey>| match informers.attributes_classes.get_key(&request.key) {
+        Some(class) => volumes::plan_attributes(&class, &informers.claims.list(), &informers.volumes.list()),
+        None => Plan::nothing(),
+    };
+    let name = "volumeattributesclass-protection-controller";
     context.spawn(Planned::new(name, context.hands(name), plan), &queue, 1);
 }

@@ -8,7 +8,7 @@ use coracle_api_types::Object;
 use coracle_plan_core::owner::{controller_ref, is_controlled_by};
 use coracle_plan_core::{Action, EventKind, Plan, pod, select};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 const PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";
 const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+const ATTRIBUTES_PROTECTION: &str = "kubernetes.io/vac-protection";
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
 /// What is known about one claim.
@@ -285,6 +286,36 @@ pub fn plan_volume(volume: &PersistentVolume, claim: Option<&PersistentVolumeCla
     plan
 }
 
+/// A deleted class of attributes goes when no claim and no volume has or wants it.
+/// Source: `pkg/controller/volume/vacprotection`.
+#[must_use]
+pub fn plan_attributes(
+    class: &VolumeAttributesClass,
+    claims: &[Arc<PersistentVolumeClaim>],
+    volumes: &[Arc<PersistentVolume>],
+) -> Plan {
+    let name = Some(class.name());
+    let by_claim = |claim: &Arc<PersistentVolumeClaim>| {
+        let status = claim.status.as_ref();
+        let wanted = claim.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.as_deref());
+        let current = status.and_then(|status| status.current_volume_attributes_class_name.as_deref());
+        let modified = status.and_then(|status| status.modify_volume_status.as_ref());
+        let target = modified.and_then(|modify| modify.target_volume_attributes_class_name.as_deref());
+        [wanted, current, target].contains(&name)
+    };
+    let by_volume = |volume: &Arc<PersistentVolume>| {
+        volume.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.as_deref()) == name
+    };
+    if !class.is_deleting()
+        || !has_finalizer(&class.metadata, ATTRIBUTES_PROTECTION)
+        || claims.iter().any(by_claim)
+        || volumes.iter().any(by_volume)
+    {
+        return Plan::nothing();
+    }
+    Plan::from(vec![Action::merge(class, "", without(&class.metadata, ATTRIBUTES_PROTECTION))])
+}
+
 /// Claims for the ephemeral volumes of a pod.
 #[must_use]
 pub fn plan_ephemeral(pod: &Pod, find: impl Fn(&str) -> Option<Arc<PersistentVolumeClaim>>) -> Plan {
@@ -326,4 +357,31 @@ pub fn plan_ephemeral(pod: &Pod, find: impl Fn(&str) -> Option<Arc<PersistentVol
         plan.push(Action::ensure(&claim));
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<K: k8s_openapi::serde::de::DeserializeOwned>(value: Value) -> Arc<K> {
+        Arc::new(serde_json::from_value(value).expect("object"))
+    }
+
+    #[test]
+    fn a_class_of_attributes_in_use_stays() {
+        let class = read::<VolumeAttributesClass>(json!({
+            "metadata": {"name": "gold", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [ATTRIBUTES_PROTECTION]},
+            "driverName": "d",
+        }));
+        let claim = |spec: Value, status: Value| {
+            read::<PersistentVolumeClaim>(json!({"metadata": {"name": "c"}, "spec": spec, "status": status}))
+        };
+        let gone = |claims: &[_], volumes: &[_]| !plan_attributes(&class, claims, volumes).actions.is_empty();
+        assert!(gone(&[], &[]));
+        assert!(gone(&[claim(json!({"volumeAttributesClassName": "silver"}), json!({}))], &[]));
+        assert!(!gone(&[claim(json!({"volumeAttributesClassName": "gold"}), json!({}))], &[]));
+        assert!(!gone(&[claim(json!({}), json!({"currentVolumeAttributesClassName": "gold"}))], &[]));
+        let volume = read(json!({"metadata": {"name": "v"}, "spec": {"volumeAttributesClassName": "gold"}}));
+        assert!(!gone(&[], &[volume]));
+    }
 }

@@ -7,8 +7,8 @@ use super::{Dialect, Served};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-const API_VERSION: &str = "Group and version of the schema that the object follows, such as apps/v1.";
-const KIND: &str = "The kind of the object.";
+const API_VERSION: &str = "APIVersion defines the group and the version of the schema that this object follows, such as apps/v1.";
+const KIND: &str = "Kind names the type of this object.";
 /// Keywords that swagger 2.0 has no word for.
 const V3_ONLY: [&str; 9] = [
     "oneOf",
@@ -31,13 +31,15 @@ pub(super) fn name(gv: &GroupVersion, kind: &str) -> String {
 
 /// Adds the components of a kind and its list.
 pub(super) fn add(dialect: Dialect, gv: &GroupVersion, resource: &Served, schema: &Value, out: &mut Map) {
-    let mut schema = if dialect == Dialect::V2 { swagger(schema) } else { schema.clone() };
-    if !schema.is_object() {
-        schema = json!({ "type": "object" });
-    }
+    let open = dialect == Dialect::V2 && schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    let schema = match dialect {
+        // Clients take a listed property for the only ones, so that an open object lists none.
+        _ if open || !schema.is_object() => json!({ "type": "object", GVK: gvk_of(gv, &resource.kind) }),
+        Dialect::V2 => with_type_meta(dialect, swagger(schema), OBJECT_META, gv, &resource.kind),
+        Dialect::V3 => with_type_meta(dialect, schema.clone(), OBJECT_META, gv, &resource.kind),
+    };
     let own = name(gv, &resource.kind);
-    with_type_meta(dialect, &mut schema, OBJECT_META, gv, &resource.kind);
-    let mut list = json!({
+    let list = json!({
         "description": format!("{} is a list of {}", resource.list_kind, resource.kind),
         "type": "object",
         "required": ["items"],
@@ -47,23 +49,25 @@ pub(super) fn add(dialect: Dialect, gv: &GroupVersion, resource: &Served, schema
             "items": dialect.reference(&own),
         } },
     });
-    with_type_meta(dialect, &mut list, LIST_META, gv, &resource.list_kind);
+    let list = with_type_meta(dialect, list, LIST_META, gv, &resource.list_kind);
     out.insert(own, schema);
     out.insert(name(gv, &resource.list_kind), list);
 }
 
-fn with_type_meta(dialect: Dialect, schema: &mut Value, meta: &str, gv: &GroupVersion, kind: &str) {
-    let Value::Object(schema) = schema else { return };
+const GVK: &str = "x-kubernetes-group-version-kind";
+
+fn gvk_of(gv: &GroupVersion, kind: &str) -> Value {
+    json!([{ "group": gv.group, "version": gv.version, "kind": kind }])
+}
+
+fn with_type_meta(dialect: Dialect, mut schema: Value, meta: &str, gv: &GroupVersion, kind: &str) -> Value {
     let reference = dialect.reference(meta);
     let metadata = if dialect == Dialect::V3 { json!({ "allOf": [reference] }) } else { reference };
-    let properties = schema.entry("properties").or_insert_with(|| json!({}));
-    if let Value::Object(properties) = properties {
-        properties.insert("apiVersion".to_owned(), json!({ "description": API_VERSION, "type": "string" }));
-        properties.insert("kind".to_owned(), json!({ "description": KIND, "type": "string" }));
-        properties.insert("metadata".to_owned(), metadata);
-    }
-    let gvk = json!([{ "group": gv.group, "version": gv.version, "kind": kind }]);
-    schema.insert("x-kubernetes-group-version-kind".to_owned(), gvk);
+    schema["properties"]["apiVersion"] = json!({ "description": API_VERSION, "type": "string" });
+    schema["properties"]["kind"] = json!({ "description": KIND, "type": "string" });
+    schema["properties"]["metadata"] = metadata;
+    schema[GVK] = gvk_of(gv, kind);
+    schema
 }
 
 /// A schema without what swagger 2.0 cannot say; parts that stay unsaid accept everything.

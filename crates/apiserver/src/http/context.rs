@@ -74,6 +74,11 @@ impl Ctx {
         Accept::read(&self.headers, pretty, crate::registry::objects::PROTOBUF_ANSWERS)
     }
 
+    /// As [`Ctx::accept`], for answers that have no rows to show: tables are not offered.
+    pub(crate) fn accept_without_table(&self) -> Result<Accept, Status> {
+        Accept::read_without_table(&self.headers, self.query.flag("pretty"))
+    }
+
     pub(crate) fn user_agent(&self) -> &str {
         self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }

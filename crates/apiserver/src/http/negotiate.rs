@@ -100,6 +100,15 @@ fn form_of(media: &MediaType<'_>) -> Option<Form> {
 impl Accept {
     /// Chooses by the `Accept` header; without one, JSON. `protobuf` says whether the answer can be protobuf.
     pub(crate) fn read(headers: &HeaderMap, pretty: bool, protobuf: bool) -> Result<Self, Status> {
+        Self::choose(headers, pretty, protobuf, true)
+    }
+
+    /// As [`Accept::read`] with protobuf, for what cannot be shown as a table.
+    pub(crate) fn read_without_table(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
+        Self::choose(headers, pretty, crate::registry::objects::PROTOBUF_ANSWERS, false)
+    }
+
+    fn choose(headers: &HeaderMap, pretty: bool, protobuf: bool, tables: bool) -> Result<Self, Status> {
         let text = accept_text(headers);
         if text.is_empty() {
             return Ok(Self { encoding: Encoding::Json, form: Form::Whole, version: String::new(), pretty });
@@ -108,6 +117,9 @@ impl Accept {
             let (Some(encoding), Some(form)) = (encoding_of(media.name), form_of(&media)) else { continue };
             let version = media.parameter("v");
             if form != Form::Whole && !matches!(version, "v1" | "v1beta1") {
+                continue;
+            }
+            if form == Form::Table && !tables {
                 continue;
             }
             if encoding == Encoding::Protobuf && (!protobuf || form == Form::Table) {

@@ -180,7 +180,6 @@ pub(crate) fn decode_applied(
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let wanted = resource.gvk();
-    let ty = type_of(&wanted).filter(|_| resource.custom.is_none());
     let failed = |error: DecodeError| match error {
         DecodeError::Yaml(why) => Status::bad_request(format!("error decoding YAML: {why}")),
         other => decode_failed(&wanted, &other),
@@ -188,17 +187,12 @@ pub(crate) fn decode_applied(
     let decoded = schema::decode_yaml(body, LIMITS, builtin(), None).map_err(failed)?;
     let mut object = decoded.value;
     check_kind(&mut object, &wanted)?;
-    let mut problems = decoded.strict;
-    if let Some(ty) = ty {
-        let typed = schema::decode_value(&object, LIMITS, builtin(), Some(ty)).map_err(failed)?;
-        problems.extend(typed.strict);
-    } else if let Some(compiled) = compiled(resource) {
-        problems.extend(compiled.prune(&mut object.clone()));
-    }
-    if let Some(error) = schema::strict_error(&problems) {
+    // Unknown fields are refused by the apply itself, which names them by their path.
+    for problem in decoded.strict {
+        let problem = format!("error converting YAML to JSON: {problem}");
         match validation {
-            FieldValidation::Strict => return Err(Status::bad_request(error)),
-            FieldValidation::Warn => problems.into_iter().for_each(|problem| ctx.warn(problem)),
+            FieldValidation::Strict => return Err(Status::bad_request(format!("error strict decoding YAML: {problem}"))),
+            FieldValidation::Warn => ctx.warn(problem),
             FieldValidation::Ignore => {}
         }
     }
