@@ -333,6 +333,60 @@ async fn applies_own_fields() {
 }
 
 #[tokio::test]
+async fn applies_name_what_is_wrong() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let path = format!("{MAPS}/a?fieldManager=m&fieldValidation=Strict");
+    let apply = async |body: &str| {
+        let answer = admin.call(Method::PATCH, &path, "application/apply-patch+yaml", body.as_bytes().to_vec()).await;
+        match answer {
+            Err(Error::Api(status)) => (status.code, status.message.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n";
+    let twice = apply(&format!("{head}data:\n  k: x\n  k: y\n")).await;
+    let why = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 7: key \"k\" already set in map";
+    assert_eq!(twice, (400, why.to_owned()));
+    let unknown = apply(&format!("{head}dato: {{}}\n")).await;
+    assert!(unknown.1.ends_with(".dato: field not declared in schema"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn patches_of_many_never_conflict() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    call(&admin, Method::POST, MAPS, JSON, config_map("a", "1")).await.expect("created");
+    let path = format!("{MAPS}/a");
+    let patches =
+        (0..32).map(|index| call(&admin, Method::PATCH, &path, MERGE, json!({"data": {(format!("k{index}")): "v"}})));
+    for answer in futures::future::join_all(patches).await {
+        answer.expect("patched");
+    }
+    let whole = call(&admin, Method::GET, &path, "", Value::Null).await.expect("map");
+    assert_eq!(whole["data"].as_object().map(|data| data.len()), Some(33));
+}
+
+#[tokio::test]
+async fn reviews_are_no_tables() {
+    let cluster = Cluster::start().await;
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});
+    let ask = async |accept: &str| {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+            .header("content-type", JSON)
+            .header("accept", accept)
+            .body(Bytes::from(review.to_string()))
+            .expect("request");
+        cluster.admin().transport().send(request).await.expect("answer").status().as_u16()
+    };
+    assert_eq!(ask("application/json;as=Table;v=v1;g=meta.k8s.io").await, 406);
+    assert_eq!(ask("application/json;as=Table;v=v1;g=meta.k8s.io,application/json").await, 201);
+}
+
+#[tokio::test]
 async fn kinds_of_several_versions_are_converted() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -187,3 +187,37 @@ async fn stock_kubectl_works() {
     );
     assert_eq!(kubectl(&cluster, &["delete", "deploy,cm", "--all"]).await.lines().count(), 2);
 }
+
+/// Asks for a WebSocket by hand and gives back the messages.
+async fn messages(
+    cluster: &Cluster,
+    path: &str,
+) -> coracle_streams::ws::Reader<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+    let mut stream = cluster.dial_as_admin().await;
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("send");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("answer"));
+    }
+    let answer = String::from_utf8(answer).expect("text").to_lowercase();
+    assert!(answer.starts_with("http/1.1 101"), "{answer}");
+    assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+    coracle_streams::ws::Reader::new(stream)
+}
+
+#[tokio::test]
+async fn watches_come_as_messages() {
+    let cluster = Cluster::start_on("127.0.0.1:0").await;
+    let mut messages =
+        messages(&cluster, "/api/v1/namespaces?watch=true&resourceVersion=0&fieldSelector=metadata.name%3Dlate").await;
+    let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "late"}}).to_string().into_bytes();
+    cluster.admin().call(http::Method::POST, "/api/v1/namespaces", "application/json", body).await.expect("made");
+    let next = tokio::time::timeout(std::time::Duration::from_secs(10), messages.next()).await.expect("in time");
+    let Ok(Some(coracle_streams::ws::Message::Text(event))) = next else { panic!("{next:?}") };
+    let event: Value = serde_json::from_slice(&event).expect("event");
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("late")));
+}

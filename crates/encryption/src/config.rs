@@ -225,7 +225,8 @@ fn check_provider(provider: &ProviderConfiguration, path: &FieldPath) -> Option<
     ];
     match found.iter().filter(|found| **found).count() {
         0 => {
-            let why = "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity";
+            let why =
+                "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity";
             return Some(FieldError::invalid_unshown(path, why));
         }
         1 => {}
@@ -239,7 +240,8 @@ fn check_provider(provider: &ProviderConfiguration, path: &FieldPath) -> Option<
         (&provider.aescbc, "aescbc", AES_KEY_BYTES),
         (&provider.secretbox, "secretbox", SECRETBOX_KEY_BYTES),
     ];
-    keys.into_iter().find_map(|(keys, name, lengths)| check_keys(keys.as_ref()?, &path.child(name).child("keys"), lengths))
+    keys.into_iter()
+        .find_map(|(keys, name, lengths)| check_keys(keys.as_ref()?, &path.child(name).child("keys"), lengths))
         .or_else(|| provider.kms.as_ref().and_then(|kms| check_kms(kms, &path.child("kms"))))
 }
 
@@ -296,13 +298,51 @@ mod tests {
     #[test]
     fn one_error_names_the_field() {
         let key = "{name: a, secret: AAAAAAAAAAAAAAAAAAAAAA==}";
-        check(&format!("resources: [{{resources: [secrets, '*.apps'], providers: [{{aesgcm: {{keys: [{key}]}}}}, {{identity: {{}}}}]}}]"), expect!["good"]);
-        check("resources: []", expect!["encryption configuration: resources: Required value: at least one resources is required"]);
-        check("resources: [{resources: [secrets], providers: [{aescbc: {keys: [{name: a, secret: AAAA}]}}]}]", expect![[r#"encryption configuration: resources[0].providers[0].aescbc.keys[0].secret: Invalid value: "REDACTED": secret is not of the expected length, got 3, expected one of [16 24 32]"#]]);
-        check("resources: [{resources: [secrets], providers: [{secretbox: {keys: [{name: a, secret: '***'}]}}]}]", expect![[r#"encryption configuration: resources[0].providers[0].secretbox.keys[0].secret: Invalid value: "REDACTED": secrets must be base64 encoded"#]]);
-        check("resources: [{resources: ['*'], providers: [{identity: {}}]}]", expect![[r#"encryption configuration: resources[0].resources[0]: Invalid value: "*": use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources"#]]);
-        check("resources: [{resources: ['*.*'], providers: [{identity: {}}]}, {resources: [secrets], providers: [{identity: {}}]}]", expect![[r#"encryption configuration: resources[1].resources[0]: Invalid value: "secrets": resource "secrets" is masked by earlier rule "*.*""#]]);
-        check("resources: [{resources: [secrets], providers: [{identity: {}, aesgcm: {keys: []}}]}]", expect!["encryption configuration: resources[0].providers[0]: Invalid value: more than one provider specified in a single element, should split into different list elements"]);
-        check("resources: [{resources: [secrets], providers: [{rot13: {}}]}]", expect!["read the encryption configuration: line 3 column 49: unknown field `rot13`, expected one of aesgcm, aescbc, secretbox, identity, kms"]);
+        check(
+            &format!(
+                "resources: [{{resources: [secrets, '*.apps'], providers: [{{aesgcm: {{keys: [{key}]}}}}, {{identity: {{}}}}]}}]"
+            ),
+            expect!["good"],
+        );
+        check(
+            "resources: []",
+            expect!["encryption configuration: resources: Required value: at least one resources is required"],
+        );
+        check(
+            "resources: [{resources: [secrets], providers: [{aescbc: {keys: [{name: a, secret: AAAA}]}}]}]",
+            expect![[
+                r#"encryption configuration: resources[0].providers[0].aescbc.keys[0].secret: Invalid value: "REDACTED": secret is not of the expected length, got 3, expected one of [16 24 32]"#
+            ]],
+        );
+        check(
+            "resources: [{resources: [secrets], providers: [{secretbox: {keys: [{name: a, secret: '***'}]}}]}]",
+            expect![[
+                r#"encryption configuration: resources[0].providers[0].secretbox.keys[0].secret: Invalid value: "REDACTED": secrets must be base64 encoded"#
+            ]],
+        );
+        check(
+            "resources: [{resources: ['*'], providers: [{identity: {}}]}]",
+            expect![[
+                r#"encryption configuration: resources[0].resources[0]: Invalid value: "*": use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources"#
+            ]],
+        );
+        check(
+            "resources: [{resources: ['*.*'], providers: [{identity: {}}]}, {resources: [secrets], providers: [{identity: {}}]}]",
+            expect![[
+                r#"encryption configuration: resources[1].resources[0]: Invalid value: "secrets": resource "secrets" is masked by earlier rule "*.*""#
+            ]],
+        );
+        check(
+            "resources: [{resources: [secrets], providers: [{identity: {}, aesgcm: {keys: []}}]}]",
+            expect![
+                "encryption configuration: resources[0].providers[0]: Invalid value: more than one provider specified in a single element, should split into different list elements"
+            ],
+        );
+        check(
+            "resources: [{resources: [secrets], providers: [{rot13: {}}]}]",
+            expect![
+                "read the encryption configuration: line 3 column 49: unknown field `rot13`, expected one of aesgcm, aescbc, secretbox, identity, kms"
+            ],
+        );
     }
 }

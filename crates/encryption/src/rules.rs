@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::Names;
 use crate::cipher::{Cipher, ClusterKey, Provider};
 use crate::config::{self, ConfigError, NamedKey, ProviderConfiguration, group_resource};
-use crate::Names;
 
 type Providers = Arc<Vec<Provider>>;
 

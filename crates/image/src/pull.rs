@@ -148,7 +148,9 @@ async fn download(repository: &Repository<'_>, layer: &Descriptor, place: &Path,
         let before = partial.length;
         match partial.fetch(repository, layer, halt).await {
             Ok(()) => break,
-            Err(Error::Registry(why)) if halt.check().is_ok() && (partial.length > before || attempts + 1 < ATTEMPTS_MAX) => {
+            Err(Error::Registry(why))
+                if halt.check().is_ok() && (partial.length > before || attempts + 1 < ATTEMPTS_MAX) =>
+            {
                 attempts = if partial.length > before { 0 } else { attempts + 1 };
                 tracing::debug!(layer = %layer.digest, why, "a download broke off and goes on");
             }

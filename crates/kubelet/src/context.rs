@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::Admission;
 use crate::images::ImagePuller;
 use crate::objects::ObjectCache;
-use crate::users::UserRanges;
 use crate::tokens::TokenCache;
+use crate::users::UserRanges;
 use crate::{Config, source::Workers};
 
 pub(crate) struct Context {

@@ -211,10 +211,8 @@ impl Worker {
         match resized {
             Resized::Same => self.resize.pending = None,
             Resized::Granted => {
-                self.resize = Resize {
-                    pending: None,
-                    in_progress: Some(InProgress { generation, since, error: None }),
-                };
+                self.resize =
+                    Resize { pending: None, in_progress: Some(InProgress { generation, since, error: None }) };
                 let message = format!("Pod resize started: {}", summary(&self.pod, generation, ""));
                 self.ctx.normal(&self.pod, None, "ResizeStarted", &message);
             }

@@ -112,11 +112,8 @@ fn check_pressure(pod: &Pod, spec: &PodSpec, pressure: &[&str]) -> Result<(), Re
         return Ok(());
     }
     if pressure == ["MemoryPressure"] {
-        let taint = Taint {
-            key: MEMORY_PRESSURE_TAINT.to_owned(),
-            effect: "NoSchedule".to_owned(),
-            ..Taint::default()
-        };
+        let taint =
+            Taint { key: MEMORY_PRESSURE_TAINT.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
         let tolerated = tolerates(spec.tolerations.as_deref().unwrap_or_default(), &taint);
         if tolerated || qos_class(pod) != QosClass::BestEffort {
             return Ok(());
@@ -271,8 +268,11 @@ mod tests {
             spec
         };
         let other = pod("other", &requests("1500m", "100Mi"));
-        let ports = pod("ports", &json!({"containers": [{"name": "c", "ports": [
-            {"containerPort": 1, "hostPort": 80}, {"containerPort": 1, "hostPort": 81, "hostIP": "10.0.0.1"}]}]}));
+        let ports = pod(
+            "ports",
+            &json!({"containers": [{"name": "c", "ports": [
+            {"containerPort": 1, "hostPort": 80}, {"containerPort": 1, "hostPort": 81, "hostIP": "10.0.0.1"}]}]}),
+        );
         let others = [&other, &ports];
         let room = Room { node: &node, others: &others, pressure };
         let text = match admit(&pod("p", &tolerant(spec.clone())), &room) {
@@ -293,13 +293,17 @@ mod tests {
         check(
             &requests("1m", "1Gi"),
             &[],
-            expect!["OutOfmemory: Node didn't have enough resource: memory, requested: 1073741824, used: 104857600, capacity: 1073741824"],
+            expect![
+                "OutOfmemory: Node didn't have enough resource: memory, requested: 1073741824, used: 104857600, capacity: 1073741824"
+            ],
         );
         let extended = |name: &str, amount: &str| json!({"containers": [{"name": "c", "resources": {"requests": {name: amount}}}]});
         check(
             &extended("example.com/a", "2"),
             &[],
-            expect!["OutOfexample.com/a: Node didn't have enough resource: example.com/a, requested: 2, used: 0, capacity: 1"],
+            expect![
+                "OutOfexample.com/a: Node didn't have enough resource: example.com/a, requested: 2, used: 0, capacity: 1"
+            ],
         );
         check(&extended("example.com/b", "2"), &[], expect!["taken"]);
         let node = Node::from_value(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
@@ -340,7 +344,9 @@ mod tests {
         check(
             &port(json!({"containerPort": 1, "hostPort": 80, "hostIP": "10.0.0.2"})),
             &[],
-            expect!["NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"],
+            expect![
+                "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+            ],
         );
         check(&port(json!({"containerPort": 1, "hostPort": 80, "protocol": "UDP"})), &[], expect!["taken"]);
         check(&port(json!({"containerPort": 1, "hostPort": 81, "hostIP": "10.0.0.2"})), &[], expect!["taken"]);
@@ -362,7 +368,9 @@ mod tests {
         check(
             &with("kernel/shm_rmid_forced", true),
             &[],
-            expect![[r#"SysctlForbidden: forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host IPC enabled"#]],
+            expect![[
+                r#"SysctlForbidden: forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host IPC enabled"#
+            ]],
         );
     }
 

@@ -91,7 +91,8 @@ pub(crate) fn conditions(view: &View<'_>, old: &PodStatus, new: &PodStatus) -> V
 /// Whether some container's rules may restart the whole pod (KEP-5532).
 fn could_restart_all(spec: &PodSpec) -> bool {
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    let rules = spec.containers.iter().chain(init).flat_map(|container| container.restart_policy_rules.iter().flatten());
+    let rules =
+        spec.containers.iter().chain(init).flat_map(|container| container.restart_policy_rules.iter().flatten());
     rules.into_iter().any(|rule| rule.action == "RestartAllContainers")
 }
 

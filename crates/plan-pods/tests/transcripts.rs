@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use coracle_api_types::Object;
 use coracle_cri::{ContainerState, ContainerStatus, PodSandboxStatus};
-use coracle_plan_pods::{Backoff, NodeFacts, Plan, ProbeKind, Probes, Resize, RuntimePod, View, Waiting, plan, pod_status};
+use coracle_plan_pods::{
+    Backoff, NodeFacts, Plan, ProbeKind, Probes, Resize, RuntimePod, View, Waiting, plan, pod_status,
+};
 use expect_test::{Expect, expect};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};

@@ -166,9 +166,7 @@ impl Writer {
         let revision_at = content.revision_at;
         let value = content.with_revision(revision);
         let sealed = match &self.seal {
-            Some(seal) => seal
-                .seal(&key, &value)
-                .map_err(|detail| StoreError::Seal { key: key.clone(), detail })?,
+            Some(seal) => seal.seal(&key, &value).map_err(|detail| StoreError::Seal { key: key.clone(), detail })?,
             None => Sealed::default(),
         };
         let expires_at = ttl.map(|ttl| unix_now() + ttl.as_secs().max(1));

@@ -16,7 +16,7 @@ pub mod ws;
 
 pub use client::{Forwarded, PortForwardClient, RemoteClient, RemoteClientOptions};
 pub use error::{Error, Result};
-pub use upgrade::{UpgradeKind, is_upgrade};
+pub use upgrade::{UpgradeKind, accept_messages, is_upgrade};
 
 /// A byte stream in both directions.
 pub trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static {}

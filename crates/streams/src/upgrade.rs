@@ -86,6 +86,22 @@ pub(crate) fn switching<B: Default>(headers: &HeaderMap, kind: UpgradeKind, prot
     Ok(response)
 }
 
+/// A client's token travels as the name of a protocol, which is no protocol.
+const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// Answers a request for a WebSocket whose messages carry one body, and names the protocol that was chosen: the first of
+/// `supported` that the client offers, none if the client offers none or if `supported` is empty.
+pub fn accept_messages<B: Default>(
+    headers: &HeaderMap,
+    supported: &[&'static str],
+) -> Result<(Response<B>, &'static str)> {
+    let offered = tokens(headers, &SEC_WEBSOCKET_PROTOCOL);
+    let named = offered.iter().any(|name| !name.starts_with(BEARER));
+    let protocol =
+        if named && !supported.is_empty() { choose(headers, UpgradeKind::WebSocket, supported)? } else { "" };
+    Ok((switching(headers, UpgradeKind::WebSocket, protocol)?, protocol))
+}
+
 pub(crate) fn accept_key(key: &[u8]) -> String {
     let mut hash = Sha1::new();
     hash.update(key);

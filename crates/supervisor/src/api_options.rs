@@ -25,7 +25,8 @@ impl ApiOptions {
             return Ok(Arc::new(Encryption::new(&key, None)?));
         };
         let text = files::read(ENCRYPTION, path)?;
-        let encryption = Encryption::new(&key, Some(&text)).with_context(|| format!("{ENCRYPTION} {}", path.display()))?;
+        let encryption =
+            Encryption::new(&key, Some(&text)).with_context(|| format!("{ENCRYPTION} {}", path.display()))?;
         let encryption = Arc::new(encryption);
         let followed = Arc::clone(&encryption);
         files::watch(ENCRYPTION, path.clone(), text, scope, move |text| {

@@ -7,7 +7,8 @@ use super::{Dialect, Served};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-const API_VERSION: &str = "APIVersion defines the group and the version of the schema that this object follows, such as apps/v1.";
+const API_VERSION: &str =
+    "APIVersion defines the group and the version of the schema that this object follows, such as apps/v1.";
 const KIND: &str = "Kind names the type of this object.";
 /// Keywords that swagger 2.0 has no word for.
 const V3_ONLY: [&str; 9] = [

@@ -13,6 +13,7 @@ pub(crate) mod pipeline;
 pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod request_info;
+mod websocket;
 
 pub(crate) use context::Ctx;
 pub(crate) use reply::Reply;

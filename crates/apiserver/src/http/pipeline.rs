@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, header};
 
 use super::query::Query;
 use super::request_info::RequestInfo;
+use super::websocket::Opening;
 use super::{Ctx, Reply, authz, impersonate, reply};
 use crate::server::Server;
 use crate::{aggregation, discovery, registry, time};
@@ -100,9 +101,18 @@ async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> 
     }
 }
 
-async fn route(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> {
+async fn route(ctx: &Arc<Ctx>, mut request: Request<Body>) -> Result<Reply, Status> {
     if let Some(service) = ctx.server.aggregation.route(&*ctx.server.store, &ctx.info.path) {
         return aggregation::proxy(ctx, &service, request).await;
     }
-    if ctx.info.is_resource { registry::handle(ctx, request).await } else { discovery::handle(ctx, request).await }
+    let opening = Opening::take(ctx, &mut request);
+    let answer = if ctx.info.is_resource {
+        registry::handle(ctx, request).await
+    } else {
+        discovery::handle(ctx, request).await
+    }?;
+    match opening {
+        Some(opening) => opening.switch(ctx, answer),
+        None => Ok(answer),
+    }
 }

@@ -191,7 +191,9 @@ pub(crate) fn decode_applied(
     for problem in decoded.strict {
         let problem = format!("error converting YAML to JSON: {problem}");
         match validation {
-            FieldValidation::Strict => return Err(Status::bad_request(format!("error strict decoding YAML: {problem}"))),
+            FieldValidation::Strict => {
+                return Err(Status::bad_request(format!("error strict decoding YAML: {problem}")));
+            }
             FieldValidation::Warn => ctx.warn(problem),
             FieldValidation::Ignore => {}
         }

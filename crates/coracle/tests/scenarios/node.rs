@@ -21,7 +21,8 @@ spec:
 "
         ));
     };
-    let container = |more: &str| format!("  containers: [{{name: main, image: {image}, command: [sleep, '3600']{more}}}]");
+    let container =
+        |more: &str| format!("  containers: [{{name: main, image: {image}, command: [sleep, '3600']{more}}}]");
     pod("elsewhere", &format!("  nodeSelector: {{disk: none-such}}\n{}", container("")));
     pod("huge", &container(", resources: {requests: {cpu: 1000}}"));
     pod("fat", &container(", resources: {requests: {memory: 1000Ti}}"));
@@ -32,10 +33,18 @@ spec:
     let unsafe_sysctl = "  securityContext: {sysctls: [{name: kernel.msgmax, value: '65536'}]}";
     pod("unsafe", &format!("{unsafe_sysctl}\n{}", container("")));
     for (name, reason, message) in [
-        ("elsewhere", "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+        (
+            "elsewhere",
+            "NodeAffinity",
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+        ),
         ("huge", "OutOfcpu", "Node didn't have enough resource: cpu, requested: 1000000, used: "),
         ("fat", "OutOfmemory", "Node didn't have enough resource: memory, requested: 1099511627776000, used: "),
-        ("port-b", "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"),
+        (
+            "port-b",
+            "NodePorts",
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+        ),
         ("windows", "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"),
         ("unsafe", "SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted"),
     ] {
@@ -77,7 +86,8 @@ spec:
     let resize = |patch: &str| {
         let _ = kubectl.ok(&["patch", "pod", "stretch", "--subresource=resize", "-p", patch]);
     };
-    let resources = |which: usize| kubectl.value("pod/stretch", &format!(".status.containerStatuses[{which}].resources"));
+    let resources =
+        |which: usize| kubectl.value("pod/stretch", &format!(".status.containerStatuses[{which}].resources"));
     resize(
         r#"{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"20m"},"limits":{"cpu":"300m","memory":"96Mi"}}}]}}"#,
     );
@@ -98,7 +108,8 @@ spec:
     assert_eq!(limit.trim(), (96 << 20).to_string());
     assert_eq!(kubectl.value("pod/stretch", ".status.containerStatuses[1].restartCount"), "0");
     assert_eq!(kubectl.value("pod/stretch", ".status.containerStatuses[1].allocatedResources.cpu"), "20m");
-    let condition = |kind: &str| kubectl.value("pod/stretch", &format!(".status.conditions[?(@.type==\"{kind}\")].reason"));
+    let condition =
+        |kind: &str| kubectl.value("pod/stretch", &format!(".status.conditions[?(@.type==\"{kind}\")].reason"));
     wait_for("the end of the resize", SOON, || {
         let all = kubectl.value("pod/stretch", ".status.conditions[*].type");
         (!all.contains("PodResize")).then_some(())

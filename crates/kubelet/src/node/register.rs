@@ -37,8 +37,10 @@ async fn try_register(ctx: &Context, port: u16) -> coracle_client::Result<Node> 
         other => return other,
     }
     let found = api.get(&ctx.config.node_name).await?;
-    let missing: BTreeMap<_, _> =
-        labels(&ctx.config, &ctx.machine).into_iter().filter(|(key, value)| found.label(key) != Some(value.as_str())).collect();
+    let missing: BTreeMap<_, _> = labels(&ctx.config, &ctx.machine)
+        .into_iter()
+        .filter(|(key, value)| found.label(key) != Some(value.as_str()))
+        .collect();
     if missing.is_empty() {
         return Ok(found);
     }

@@ -9,8 +9,7 @@ use coracle_plan_pods::resources::ResourceList as QuantityMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
-    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
-    ObjectReference,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo, ObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -52,8 +51,7 @@ pub(super) async fn current(ctx: &Context, port: u16, old: Option<&NodeStatus>) 
 
 /// What the runtime can do for pods of any runtime class.
 fn handler() -> NodeRuntimeHandler {
-    let features =
-        NodeRuntimeHandlerFeatures { recursive_read_only_mounts: Some(true), user_namespaces: Some(true) };
+    let features = NodeRuntimeHandlerFeatures { recursive_read_only_mounts: Some(true), user_namespaces: Some(true) };
     NodeRuntimeHandler { name: None, features: Some(features) }
 }
 

@@ -170,9 +170,7 @@ impl Shim {
             PidMode::Container(target) => Some(self.running_pid(target)?),
         };
         let cloned = self.clone_into(joined, namespaces)?;
-        let Cloned::Parent(pid) = cloned else {
-            init::container(&spec, self.users.as_ref(), streams, childs)
-        };
+        let Cloned::Parent(pid) = cloned else { init::container(&spec, self.users.as_ref(), streams, childs) };
         drop((streams, childs));
         container.state.pid = pid;
         container.state.process_start = process::start_time(pid).unwrap_or(0);
