@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, params};
 
+use crate::reserve::Reserve;
 use crate::{Entry, Key, Revision, Seal, StoreError};
 
 const FORMAT: i64 = 1;
@@ -15,6 +16,7 @@ pub(crate) struct Disk {
     connection: Connection,
     path: PathBuf,
     reserved: u64,
+    reserve: Reserve,
 }
 
 pub(crate) struct Loaded {
@@ -36,7 +38,7 @@ impl Disk {
         folder.join(FILE_NAME).exists()
     }
 
-    pub(crate) fn open(folder: &Path, seal: Option<&dyn Seal>) -> Result<Loaded, StoreError> {
+    pub(crate) fn open(folder: &Path, seal: Option<&dyn Seal>, reserve_bytes: u64) -> Result<Loaded, StoreError> {
         let path = folder.join(FILE_NAME);
         let failed = |error: rusqlite::Error| failure(&path, &error);
         let connection = Connection::open(&path).map_err(failed)?;
@@ -55,7 +57,8 @@ impl Disk {
                    revision_at INTEGER, PRIMARY KEY(collection, name));",
             )
             .map_err(failed)?;
-        let mut disk = Self { connection, path: path.clone(), reserved: 0 };
+        let reserve = Reserve::new(folder, reserve_bytes);
+        let mut disk = Self { connection, path: path.clone(), reserved: 0, reserve };
         let clean = disk.meta("clean").map_err(failed)?.unwrap_or(1) == 1;
         let last = disk.meta("revision").map_err(failed)?.unwrap_or(0).cast_unsigned();
         let reserved = disk.meta("reserved").map_err(failed)?.unwrap_or(0).cast_unsigned();
@@ -73,6 +76,7 @@ impl Disk {
             ("revision", revision),
         ])
         .map_err(failed)?;
+        disk.hold_reserve().unwrap_or_else(|error| tracing::warn!(%error, "keep some room on the disk"));
         Ok(Loaded { disk, revision: Revision(revision), entries })
     }
 
@@ -128,6 +132,30 @@ impl Disk {
         write_rows(&mut self.connection, rows, revision, reserved).map_err(|error| failure(&self.path, &error))?;
         self.reserved = reserved;
         Ok(())
+    }
+
+    /// Keeps room for deletions. Fails while the disk is full.
+    pub(crate) fn hold_reserve(&self) -> Result<(), StoreError> {
+        self.reserve.hold().map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => StoreError::DiskFull { path: self.path.clone() },
+            _ => StoreError::Io { path: self.path.clone(), detail: error.to_string() },
+        })
+    }
+
+    /// Looks whether there is room again: on the disk, or in the file, which never shrinks.
+    pub(crate) fn find_room(&self) -> Result<(), StoreError> {
+        // The log of writes may be what fills the disk.
+        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.hold_reserve().or_else(|error| {
+            let number = |pragma: &str| self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).unwrap_or(0);
+            let free = number("PRAGMA freelist_count") * number("PRAGMA page_size");
+            if free.cast_unsigned() >= 2 * self.reserve.bytes() { Ok(()) } else { Err(error) }
+        })
+    }
+
+    /// Gives up that room. False when it was given up before.
+    pub(crate) fn release_reserve(&self) -> bool {
+        self.reserve.release()
     }
 
     /// Marks a shutdown after which no revision was given out that is not on disk.

@@ -38,7 +38,8 @@ impl Embedded {
         let io = |error: std::io::Error| StoreError::Io { path: folder.to_owned(), detail: error.to_string() };
         std::fs::create_dir_all(folder).map_err(io)?;
         let lock = FolderLock::take(folder)?;
-        let Loaded { disk, revision, entries } = Disk::open(folder, options.seal.as_deref())?;
+        let Loaded { disk, revision, entries } =
+            Disk::open(folder, options.seal.as_deref(), options.limits.reserve_bytes)?;
         let expiries: Vec<(u64, Key)> =
             entries.iter().filter_map(|(key, entry)| Some((entry.expires_at?, key.clone()))).collect();
         let memory = Arc::new(Memory::new(options.limits, revision, entries));
@@ -99,8 +100,12 @@ impl Store for Embedded {
         self.memory.local_range(collection, prefix)
     }
 
-    fn local_count(&self, collection: &str) -> usize {
-        self.memory.read().collections.get(collection).map_or(0, |collection| collection.entries.len())
+    fn local_size(&self, collection: &str) -> (usize, usize) {
+        self.memory.size(collection)
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.memory.trouble()
     }
 
     fn local_revision(&self) -> Revision {

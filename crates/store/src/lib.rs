@@ -16,6 +16,7 @@ mod error;
 mod lock;
 mod memory;
 mod model;
+mod reserve;
 mod seal;
 mod watch;
 mod writer;

@@ -20,6 +20,8 @@ pub struct Limits {
     pub range_age_max: Duration,
     /// Relaxed writes reach the disk within this.
     pub relaxed_age_max: Duration,
+    /// Room kept on the disk, so that objects can be deleted when it is full.
+    pub reserve_bytes: u64,
     /// Transactions that wait for the writer.
     pub queue_max: usize,
 }
@@ -31,6 +33,7 @@ impl Default for Limits {
             history_events_max: 100_000,
             range_age_max: Duration::from_secs(5 * 60),
             relaxed_age_max: Duration::from_secs(60),
+            reserve_bytes: 8 * 1024 * 1024,
             queue_max: 16_384,
         }
     }
@@ -38,6 +41,8 @@ impl Default for Limits {
 
 pub(crate) struct Collection {
     pub(crate) entries: BTreeMap<Arc<str>, Arc<Entry>>,
+    /// Of the values of all entries.
+    bytes: usize,
     pub(crate) events: VecDeque<Arc<Event>>,
     /// Watches may start from here on.
     floor: Revision,
@@ -58,6 +63,8 @@ pub(crate) struct State {
 pub(crate) struct Memory {
     state: RwLock<State>,
     limits: Limits,
+    /// Why the last write failed.
+    trouble: RwLock<Option<StoreError>>,
 }
 
 /// One change to apply, made by the writer.
@@ -69,7 +76,18 @@ pub(crate) struct Change {
 
 impl Collection {
     fn new(floor: Revision) -> Self {
-        Self { entries: BTreeMap::new(), events: VecDeque::new(), floor, changed: watch::Sender::new(floor) }
+        Self { entries: BTreeMap::new(), bytes: 0, events: VecDeque::new(), floor, changed: watch::Sender::new(floor) }
+    }
+
+    /// Replaces or, without an entry, removes what a name stands for.
+    fn put(&mut self, name: &Arc<str>, entry: Option<&Arc<Entry>>) -> Option<Arc<Entry>> {
+        let prev = match entry {
+            Some(entry) => self.entries.insert(Arc::clone(name), Arc::clone(entry)),
+            None => self.entries.remove(name),
+        };
+        let size = |entry: Option<&Arc<Entry>>| entry.map_or(0, |entry| entry.value.len());
+        self.bytes = self.bytes + size(entry) - size(prev.as_ref());
+        prev
     }
 
     fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Arc<Entry>)> {
@@ -110,9 +128,9 @@ impl Memory {
         for (key, entry) in entries {
             let entry = Entry { name: Some(Arc::clone(&key.name)), ..entry };
             let collection = state.collections.entry(key.collection).or_insert_with(|| Collection::new(revision));
-            collection.entries.insert(key.name, Arc::new(entry));
+            collection.put(&key.name, Some(&Arc::new(entry)));
         }
-        Self { state: RwLock::new(state), limits }
+        Self { state: RwLock::new(state), limits, trouble: RwLock::default() }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -121,6 +139,14 @@ impl Memory {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn trouble(&self) -> Option<StoreError> {
+        self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<StoreError>) {
+        *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -142,10 +168,7 @@ impl Memory {
             let start = state.start;
             let collection =
                 state.collections.entry(Arc::clone(&change.key.collection)).or_insert_with(|| Collection::new(start));
-            let prev = match &change.entry {
-                Some(entry) => collection.entries.insert(Arc::clone(&change.key.name), Arc::clone(entry)),
-                None => collection.entries.remove(&change.key.name),
-            };
+            let prev = collection.put(&change.key.name, change.entry.as_ref());
             collection.events.push_back(Arc::new(Event {
                 revision: change.revision,
                 name: change.key.name,
@@ -190,6 +213,11 @@ impl Memory {
     pub(crate) fn compact(&self, revision: Revision) {
         let mut state = self.write();
         state.compacted = state.compacted.max(revision.min(state.revision));
+    }
+
+    pub(crate) fn size(&self, collection: &str) -> (usize, usize) {
+        let state = self.read();
+        state.collections.get(collection).map_or((0, 0), |own| (own.entries.len(), own.bytes))
     }
 
     pub(crate) fn local_range(&self, collection: &str, prefix: &str) -> Vec<Arc<Entry>> {

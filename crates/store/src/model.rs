@@ -227,8 +227,14 @@ pub trait Store: Send + Sync + 'static {
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
     fn local_get(&self, key: &Key) -> Option<Arc<Entry>>;
     fn local_range(&self, collection: &str, prefix: &str) -> Vec<Arc<Entry>>;
-    fn local_count(&self, collection: &str) -> usize;
+    fn local_count(&self, collection: &str) -> usize {
+        self.local_size(collection).0
+    }
+    /// How many entries a collection has, and the bytes of their values.
+    fn local_size(&self, collection: &str) -> (usize, usize);
     fn local_revision(&self) -> Revision;
+    /// Why writes fail now, until one works again.
+    fn trouble(&self) -> Option<StoreError>;
     /// When the collection changed last.
     fn local_collection_revision(&self, collection: &str) -> Revision;
     /// The entry was put on disk another way than it would be now, so that writing it again without a change has a use.

@@ -15,6 +15,10 @@ use crate::{Condition, Durability, Entry, Key, Outcome, Revision, Seal, StoreErr
 
 const BATCH_TRANSACTIONS_MAX: usize = 1024;
 const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a full disk is looked at again.
+const FULL_INTERVAL: Duration = Duration::from_secs(5);
+/// Growth of an object that is still written to a full disk: marks of deletions, finalizers that go.
+const FULL_GROWTH_BYTES_MAX: usize = 512;
 const EXPIRED_PER_ROUND_MAX: usize = 512;
 
 pub(crate) type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
@@ -35,6 +39,8 @@ pub(crate) struct Writer {
     expiries: BinaryHeap<Reverse<(u64, Key)>>,
     tidied: Instant,
     seal: Option<Arc<dyn Seal>>,
+    /// The disk is full: since when it was last looked at. Only what frees room is written.
+    full_since: Option<Instant>,
 }
 
 /// Transactions of one round, checked but not committed.
@@ -49,6 +55,8 @@ struct Round {
     /// Transactions whose values could not be sealed.
     refused: Vec<(Reply, StoreError)>,
     synced: bool,
+    /// Everything in the round may be written to a full disk.
+    frees: bool,
 }
 
 /// A write whose bytes are made, but not its place in history.
@@ -77,6 +85,7 @@ impl Writer {
             expiries: expiries.into_iter().map(Reverse).collect(),
             tidied: Instant::now(),
             seal,
+            full_since: None,
         }
     }
 
@@ -86,7 +95,7 @@ impl Writer {
         while closing.is_none() {
             let wait = self.wait();
             let first = runtime.block_on(async { tokio::time::timeout(wait, self.requests.recv()).await });
-            let mut round = Round::default();
+            let mut round = Round { frees: true, ..Round::default() };
             match first {
                 Ok(None) => break,
                 Ok(Some(request)) => {
@@ -111,7 +120,8 @@ impl Writer {
         let flush = self.pending_since.map(|since| (since + self.memory.limits().relaxed_age_max).duration_since(now));
         let expiry =
             self.expiries.peek().map(|Reverse((at, _))| Duration::from_secs(at.saturating_sub(unix_now()).max(1)));
-        [flush, expiry].into_iter().flatten().min().unwrap_or(TIDY_INTERVAL).min(TIDY_INTERVAL)
+        let full = self.full_since.map(|since| (since + FULL_INTERVAL).duration_since(now));
+        [flush, expiry, full].into_iter().flatten().min().unwrap_or(TIDY_INTERVAL).min(TIDY_INTERVAL)
     }
 
     fn take(&mut self, request: Request, round: &mut Round) -> Option<oneshot::Sender<()>> {
@@ -142,6 +152,12 @@ impl Writer {
                 return;
             }
         }
+        let frees = transaction.writes.iter().all(|write| self.frees_room(write, round));
+        if let Some(error) = self.memory.trouble().filter(|_| self.full_since.is_some() && !frees) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        round.frees &= frees;
         let revision = Revision(self.revision.0 + 1);
         let staged = match transaction.writes.into_iter().map(|write| self.prepare(write, revision)).collect() {
             Ok::<Vec<Staged>, _>(staged) => staged,
@@ -155,6 +171,15 @@ impl Writer {
         round.synced |= transaction.durability == Durability::Synced;
         let entries = staged.into_iter().map(|write| self.stage(write, revision, round)).collect();
         round.replies.push((reply, Outcome::Committed { revision, entries }));
+    }
+
+    fn frees_room(&self, write: &Write, round: &Round) -> bool {
+        match write {
+            Write::Delete { .. } => true,
+            Write::Put { key, content, .. } => self
+                .current(round, key)
+                .is_some_and(|entry| content.bytes.len() <= entry.value.len() + FULL_GROWTH_BYTES_MAX),
+        }
     }
 
     /// Makes the bytes that go to memory and to disk. Nothing has happened yet when that fails.
@@ -229,7 +254,7 @@ impl Writer {
             let _ = reply.send(Err(error));
         }
         let must_sync = round.synced || self.revision >= self.disk.reserved();
-        if must_sync && let Err(error) = self.flush(&round.changes, &round.sealed) {
+        if must_sync && let Err(error) = self.flush_or_make_room(&round) {
             tracing::error!(%error, "commit to disk");
             self.revision = self.memory.read().revision;
             for (reply, outcome) in round.replies {
@@ -250,6 +275,23 @@ impl Writer {
         for (reply, outcome) in round.replies {
             let _ = reply.send(Ok(outcome));
         }
+    }
+
+    /// A full disk takes what frees room once the reserve is given up.
+    fn flush_or_make_room(&mut self, round: &Round) -> Result<(), StoreError> {
+        let mut result = self.flush(&round.changes, &round.sealed);
+        if let Err(StoreError::DiskFull { .. }) = &result {
+            self.full_since = Some(Instant::now());
+            if self.disk.release_reserve() && round.frees {
+                result = self.flush(&round.changes, &round.sealed);
+            }
+        }
+        match &result {
+            Err(error) => self.memory.set_trouble(Some(error.clone())),
+            Ok(()) if self.full_since.is_none() && self.memory.trouble().is_some() => self.memory.set_trouble(None),
+            Ok(()) => {}
+        }
+        result
     }
 
     /// Puts what is pending and then `changes` on disk. Pending writes stay pending when that fails.
@@ -280,6 +322,11 @@ impl Writer {
         if due && let Err(error) = self.flush(&[], &[]) {
             tracing::error!(%error, "write out relaxed writes");
             self.pending_since = Some(now);
+        }
+        if self.full_since.is_some_and(|since| now.duration_since(since) >= FULL_INTERVAL) {
+            let room = self.disk.find_room();
+            self.full_since = room.is_err().then_some(now);
+            self.memory.set_trouble(room.err());
         }
         if now.duration_since(self.tidied) >= TIDY_INTERVAL {
             self.tidied = now;
