@@ -49,7 +49,7 @@ async fn objects_can_be_deleted_when_nothing_else_goes() {
     let folder = tempfile::tempdir().expect("folder");
     let small = Small::mount(&folder.path().join("disk"));
     let limits = Limits { reserve_bytes: 4 * 1024 * 1024, ..Limits::default() };
-    let store = Embedded::open(&small.0, Options { limits }).expect("store");
+    let store = Embedded::open(&small.0, Options { limits, ..Options::default() }).expect("store");
     assert!(small.0.join("reserve").exists());
     let mut made = 0;
     let error = loop {
