@@ -11,7 +11,7 @@ use coracle_client::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 
-use crate::http::{Ctx, Reply, reply};
+use crate::http::{Ctx, Reply, health, reply};
 
 /// What `/version` says beside our own version.
 const MAJOR: &str = "1";
@@ -37,10 +37,11 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Rep
         ["apis", group] => groups::one(ctx, group),
         ["apis", group, version] => groups::resources(ctx, group, version),
         ["version"] => Ok(reply::json(&version())),
-        ["healthz" | "livez" | "readyz", check @ ..] => Ok(health(ctx, parts[0], check)),
+        ["healthz" | "livez" | "readyz", check @ ..] => Ok(health::answer(ctx, parts[0], check)),
         ["metrics"] => {
             Ok(reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", ctx.server.metrics.render(ctx)))
         }
+        ["debug", "api_priority_and_fairness", what] => ctx.server.gate.dump(what),
         ["openapi", ..] => documents::openapi(ctx, &parts[1..]),
         [".well-known", "openid-configuration"] => Ok(issuer(ctx)),
         ["openid", "v1", "jwks"] => {
@@ -58,29 +59,6 @@ fn version() -> serde_json::Value {
         "buildDate": "", "goVersion": "", "compiler": "rustc",
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     })
-}
-
-const CHECKS: [&str; 4] = ["ping", "log", "etcd", "poststarthook/rbac/bootstrap-roles"];
-
-fn health(ctx: &Ctx, endpoint: &str, check: &[&str]) -> Reply {
-    let stopping = endpoint == "readyz" && ctx.server.stopping().is_cancelled();
-    let wanted = check.join("/");
-    if !wanted.is_empty() && !CHECKS.contains(&wanted.as_str()) {
-        return reply::text(StatusCode::NOT_FOUND, "404 page not found\n");
-    }
-    if stopping {
-        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "[-]shutdown failed: reason withheld\n");
-    }
-    if !ctx.query.has("verbose") {
-        return reply::text(StatusCode::OK, "ok");
-    }
-    let mut text: String = CHECKS
-        .iter()
-        .filter(|check| wanted.is_empty() || **check == wanted)
-        .map(|check| format!("[+]{check} ok\n"))
-        .collect();
-    text.push_str(&format!("{endpoint} check passed\n"));
-    reply::text(StatusCode::OK, text)
 }
 
 fn issuer(ctx: &Ctx) -> Reply {

@@ -23,6 +23,7 @@ use crate::derived::Derived;
 use crate::http::audit::Audit;
 use crate::http::authn::{Authenticator, Caller, Peer, user_of_certificate};
 use crate::http::authz::Authorizer;
+use crate::http::flow::{self, Gate};
 use crate::http::limits::InFlight;
 use crate::http::metrics::Metrics;
 use crate::http::pipeline;
@@ -45,6 +46,7 @@ pub struct Server {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
@@ -78,6 +80,7 @@ impl Server {
             store,
             authenticator: Authenticator::default(),
             authorizer: Authorizer::new(),
+            gate: Arc::new(Gate::new()),
             in_flight: InFlight::default(),
             metrics: Metrics::default(),
             audit,
@@ -90,6 +93,8 @@ impl Server {
         });
         bootstrap::run(&server).await?;
         aggregation::start(&server);
+        flow::refresh(&server).await;
+        tokio::spawn(flow::keep_up(Arc::downgrade(&server)));
         Ok(server)
     }
 

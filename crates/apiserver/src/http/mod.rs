@@ -5,6 +5,8 @@ pub(crate) mod authn;
 pub(crate) mod authz;
 pub(crate) mod body;
 pub(crate) mod context;
+pub(crate) mod flow;
+pub(crate) mod health;
 pub(crate) mod impersonate;
 pub(crate) mod limits;
 pub(crate) mod metrics;

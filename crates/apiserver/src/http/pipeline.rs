@@ -8,16 +8,15 @@ use coracle_api_meta::Status;
 use coracle_client::Body;
 use futures::FutureExt;
 use http::{HeaderValue, Request, header};
+use http_body_util::BodyExt;
 
 use super::query::Query;
 use super::request_info::RequestInfo;
 use super::websocket::Opening;
-use super::{Ctx, Reply, authz, impersonate, reply};
+use super::{Ctx, Reply, authz, flow, impersonate, limits, reply};
 use crate::server::Server;
 use crate::{aggregation, discovery, registry, time};
 
-/// Requests that are not long-running are given up after this. Source: `--request-timeout`.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 const PATH_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers a request. Never fails and never panics: failures are answers.
@@ -30,7 +29,8 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Reply
             let mut answer = guarded(&ctx, request).await;
             reply::add_warnings(&mut answer, ctx.take_warnings());
             let code = answer.status().as_u16();
-            server.metrics.observe(&ctx.info, code, started.0.elapsed());
+            let bytes = http_body::Body::size_hint(answer.body()).exact();
+            server.metrics.requests.observe(&ctx.info, code, started.0.elapsed(), bytes);
             if server.audit.wants(&ctx) {
                 server.audit.record(&ctx, started.1, code);
             }
@@ -85,19 +85,53 @@ async fn guarded(ctx: &Arc<Ctx>, request: Request<Body>) -> Reply {
 }
 
 async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> {
-    if ctx.info.is_long_running(&ctx.query) {
+    let endless = ctx.info.is_long_running(&ctx.query);
+    if endless && ctx.info.verb != "watch" {
         authz::check(ctx)?;
-        return route(ctx, request).await;
+        return Ok(counted(ctx, route(ctx, request).await?));
     }
-    let exempt = ctx.user.in_group("system:masters") || !ctx.info.is_resource;
-    let _place = if exempt { None } else { Some(ctx.server.in_flight.enter(ctx.info.is_mutating())?) };
+    let time_max = limits::time_max(ctx)?;
+    let Some(class) = ctx.server.gate.classify(ctx) else { return work(ctx, request, time_max, endless).await };
+    let entered = ctx.server.gate.enter(ctx, &class, time_max / 4).await;
+    let mut answer = match entered {
+        // A watch gives its seats back as soon as it is set up.
+        Ok(_seat) => work(ctx, request, time_max, endless).await.unwrap_or_else(|status| reply::status(&status)),
+        Err(turned_away) => *turned_away,
+    };
+    flow::add_headers(&mut answer, &class);
+    Ok(answer)
+}
+
+async fn work(ctx: &Arc<Ctx>, request: Request<Body>, time_max: Duration, endless: bool) -> Result<Reply, Status> {
+    let _place = ctx.server.in_flight.enter(ctx.info.is_mutating());
     authz::check(ctx)?;
-    match tokio::time::timeout(REQUEST_TIME_MAX, route(ctx, request)).await {
+    if endless {
+        return Ok(counted(ctx, route(ctx, request).await?));
+    }
+    match tokio::time::timeout(time_max, route(ctx, request)).await {
         Ok(answer) => answer,
-        Err(_) => Err(Status::timeout(format!(
-            "Timeout: request did not complete within requested timeout - context deadline exceeded ({}s)",
-            REQUEST_TIME_MAX.as_secs()
-        ))),
+        Err(_) => Err(Status::timeout("Timeout: request did not complete within the allotted timeout")),
+    }
+}
+
+/// Counts a request without an end as long as its answer goes on.
+fn counted(ctx: &Arc<Ctx>, answer: Reply) -> Reply {
+    ctx.server.metrics.requests.run(&ctx.info, true);
+    let running = Running(Arc::clone(ctx));
+    answer.map(|body| {
+        let body = body.map_frame(move |frame| {
+            let _ = &running;
+            frame
+        });
+        body.boxed_unsync()
+    })
+}
+
+struct Running(Arc<Ctx>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.server.metrics.requests.run(&self.0.info, false);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Admission as the registry sees it: what a write is, and the two rounds that it passes.
 
+use std::time::Instant;
+
 use coracle_api_meta::{Status, Value};
 
 use super::Target;
@@ -24,6 +26,10 @@ impl Attempt<'_> {
         self.subresource.is_empty() && self.target.resource.is(group, plural)
     }
 
+    fn took(&self, step: &'static str, started: Instant) {
+        self.ctx.server.metrics.admission.took(step, self.operation.as_str(), started.elapsed());
+    }
+
     pub(crate) fn forbidden(&self, why: &str) -> Status {
         Status::forbidden(&self.target.resource.gvr(), self.name, why)
     }
@@ -31,10 +37,16 @@ impl Attempt<'_> {
 
 /// May change the object.
 pub(crate) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
-    crate::admission::mutate(attempt, object).await
+    let started = Instant::now();
+    let result = crate::admission::mutate(attempt, object).await;
+    attempt.took("admit", started);
+    result
 }
 
 /// May refuse. `object` is null for deletions.
 pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
-    crate::admission::validate(attempt, object).await
+    let started = Instant::now();
+    let result = crate::admission::validate(attempt, object).await;
+    attempt.took("validate", started);
+    result
 }

@@ -1,6 +1,5 @@
 //! All resources that are served now: the catalogue's and those of custom resource definitions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api_meta::object::ObjectExt;
@@ -65,6 +64,10 @@ impl Resource {
         Gvk::new(&self.group, &self.version, &self.kind)
     }
 
+    fn path(&self) -> (&str, &str, &str) {
+        (&self.group, &self.version, &self.plural)
+    }
+
     pub(crate) fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|own| own == verb)
     }
@@ -96,7 +99,8 @@ impl Resource {
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
     rows: Vec<Arc<Resource>>,
-    index: HashMap<(String, String, String), usize>,
+    /// Places of rows, ordered by group, version and plural.
+    index: Vec<usize>,
 }
 
 /// A collection name: `pods`, `apps/deployments`.
@@ -106,8 +110,8 @@ pub(crate) fn collection(group: &str, plural: &str) -> String {
 
 impl Resources {
     fn new(rows: Vec<Arc<Resource>>) -> Self {
-        let index = rows.iter().enumerate();
-        let index = index.map(|(at, row)| ((row.group.clone(), row.version.clone(), row.plural.clone()), at)).collect();
+        let mut index: Vec<usize> = (0..rows.len()).collect();
+        index.sort_by(|a, b| rows[*a].path().cmp(&rows[*b].path()));
         Self { rows, index }
     }
 
@@ -127,8 +131,10 @@ impl Resources {
     }
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let at = self.index.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))?;
-        self.rows.get(*at).cloned()
+        let wanted = (group, version, plural);
+        let place = self.index.partition_point(|at| self.rows[*at].path() <= wanted).checked_sub(1)?;
+        let row = self.rows.get(*self.index.get(place)?)?;
+        (row.path() == wanted).then(|| Arc::clone(row))
     }
 
     /// The row that serves a kind.

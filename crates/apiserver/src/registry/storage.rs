@@ -110,6 +110,15 @@ pub(crate) fn put(server: &Server, resource: &Resource, item: &str, object: &Val
     Write::Put { key: key(resource, item), content, ttl: ttl(server, resource) }
 }
 
+/// What metrics call a write.
+fn operation(condition: Condition, writes: &[Write]) -> &'static str {
+    match (condition, writes.first()) {
+        (Condition::Absent, _) => "create",
+        (_, Some(Write::Delete { .. })) => "delete",
+        _ => "update",
+    }
+}
+
 /// Commits writes when `item` is as expected. The first write is the object's.
 pub(crate) async fn commit(
     server: &Server,
@@ -122,7 +131,11 @@ pub(crate) async fn commit(
     let mut expect = vec![Expectation { key: key(resource, item), condition }];
     expect.extend(more);
     let transaction = Transaction { expect, writes, durability: durability(resource) };
-    match server.store.commit(transaction).await.map_err(|error| failed(&error))? {
+    let operation = operation(condition, &transaction.writes);
+    let started = std::time::Instant::now();
+    let outcome = server.store.commit(transaction).await;
+    server.metrics.storage.took(operation, &resource.collection, started.elapsed());
+    match outcome.map_err(|error| failed(&error))? {
         Outcome::Committed { revision, entries } => Ok(Committed::Done(entries.into_iter().next().flatten(), revision)),
         Outcome::Refused { index: 0, current } => Ok(Committed::Refused(current)),
         Outcome::Refused { .. } => Ok(Committed::Elsewhere),

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::resources::Resource;
 use super::selection::Selection;
 use super::{Target, forms, objects, storage};
+use crate::http::flow::Watched;
 use crate::http::negotiate::{Accept, Encoding, Form};
 use crate::http::{Ctx, Reply};
 use crate::server::Server;
@@ -50,6 +51,8 @@ struct Running {
     deadline: Instant,
     columns_sent: bool,
     over: bool,
+    /// Counts the watch while it runs.
+    _watched: Option<Watched>,
 }
 
 fn forbidden_options(detail: &str) -> Status {
@@ -119,6 +122,9 @@ pub(crate) async fn watch(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
     let seconds = ctx.query.number("timeoutSeconds").and_then(|seconds| u64::try_from(seconds).ok());
     let seconds = seconds.filter(|seconds| *seconds > 0);
     let seconds = seconds.unwrap_or_else(|| DURATION_MIN_SECONDS + rand::random_range(0..DURATION_MIN_SECONDS));
+    let namespace = selection.prefix.split_once('/').map_or("", |(namespace, _)| namespace);
+    // A watch of one object is woken by few writes.
+    let counted = ctx.info.name.is_empty().then(|| ctx.server.gate.watched(&target.resource.collection, namespace));
     let now = Instant::now();
     let running = Running {
         server: Arc::clone(&ctx.server),
@@ -133,6 +139,7 @@ pub(crate) async fn watch(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
         deadline: now + Duration::from_secs(seconds),
         columns_sent: false,
         over: false,
+        _watched: counted,
     };
     let content_type = if running.accept.encoding == Encoding::Protobuf {
         "application/vnd.kubernetes.protobuf;stream=watch"
