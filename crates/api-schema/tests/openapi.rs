@@ -91,6 +91,7 @@ fn custom_resources_are_rendered_in_both_dialects() {
         } },
     } });
     let served = [Served {
+        fingerprint: String::new(),
         plural: "crontabs".into(),
         kind: "CronTab".into(),
         list_kind: "CronTabList".into(),

@@ -29,6 +29,7 @@ use crate::http::metrics::Metrics;
 use crate::http::pipeline;
 use crate::outgoing::{Outgoing, Ways};
 use crate::registry::resources::{CRDS, Resources};
+use crate::subresources::crd_clean_up;
 use crate::{aggregation, bootstrap, tls};
 
 /// Connections that are open at once.
@@ -95,6 +96,7 @@ impl Server {
         aggregation::start(&server);
         flow::refresh(&server).await;
         tokio::spawn(flow::keep_up(Arc::downgrade(&server)));
+        tokio::spawn(crd_clean_up::run(Arc::downgrade(&server), server.stopping.clone()));
         Ok(server)
     }
 

@@ -51,16 +51,18 @@ fn unreachable(why: &str) -> Status {
 
 /// Passes a request on and gives back the answer.
 pub(crate) async fn proxy(ctx: &Arc<Ctx>, service: &ApiService, mut request: Request<Body>) -> Result<Reply, Status> {
-    let Some(to) = service.destination.as_ref().filter(|_| service.available) else {
+    let Some(to) = service.destination.clone().filter(|_| service.available) else {
         return Err(Status::unavailable("service unavailable"));
     };
     set_user(request.headers_mut(), &ctx.user);
     let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     if tunnel::wants_upgrade(request.headers()) {
-        let stream = ctx.server.outgoing.connect(to).await.map_err(|why| unreachable(&why))?;
+        let connecting = ctx.server.outgoing.connect(&to);
+        let stream = connecting.await.map_err(|why| unreachable(&why))?;
         return tunnel::forward(&ctx.server, stream, &to.authority(), &path, request).await;
     }
-    let answer = ctx.server.outgoing.send(to, outgoing(to, &path, request)?).await.map_err(|why| unreachable(&why))?;
+    let sending = ctx.server.outgoing.send(&to, outgoing(&to, &path, request)?);
+    let answer = sending.await.map_err(|why| unreachable(&why))?;
     if answer.status().is_redirection() && answer.headers().contains_key(header::LOCATION) {
         return Ok(reply::text(StatusCode::BAD_GATEWAY, REDIRECTED));
     }

@@ -57,13 +57,9 @@ async fn follow(ctx: &Ctx, wanted: Value) -> Result<(), Status> {
 
 /// The groups and versions that custom resource definitions serve.
 fn of_definitions(server: &Server) -> BTreeSet<(String, String)> {
-    let mut wanted = BTreeSet::new();
-    for definition in objects(&*server.store, CRDS) {
-        let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array).into_iter().flatten();
-        let group = definition.str_at(&["spec", "group"]);
-        let served = versions.filter(|version| version.get("served") == Some(&Value::Bool(true)));
-        wanted.extend(served.map(|version| (group.to_owned(), version.str_at(&["name"]).to_owned())));
-    }
+    let resources = server.resources();
+    let rows = resources.all().iter().filter(|row| row.custom.is_some());
+    let mut wanted: BTreeSet<(String, String)> = rows.map(|row| (row.group.clone(), row.version.clone())).collect();
     wanted.retain(|(group, version)| priorities::of(group, version).is_none() && group != GROUP);
     wanted
 }

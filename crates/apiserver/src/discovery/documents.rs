@@ -38,7 +38,8 @@ struct Swagger {
 /// Rendered documents of group versions that are kept.
 const V3_MAX: usize = 256;
 
-fn served(row: &Resource) -> Served {
+/// A row as documents show it; without `schemas` it is enough for their hash.
+fn served(row: &Resource, schemas: bool) -> Served {
     let subresources = row.subresources.iter().map(|sub| {
         let (group, version) = match sub.kind_group_version.rsplit_once('/') {
             Some(pair) => pair,
@@ -54,16 +55,17 @@ fn served(row: &Resource) -> Served {
         namespaced: row.namespaced,
         verbs: row.verbs.clone(),
         subresources: subresources.collect(),
-        custom: row.custom.as_ref().map(|custom| custom.schema.clone()),
+        custom: row.custom.as_ref().filter(|_| schemas).map(|custom| custom.definition.schema(custom.version)),
+        fingerprint: row.custom.as_ref().map(|custom| custom.definition.changed().to_string()).unwrap_or_default(),
     }
 }
 
-fn versions(resources: &Resources) -> Vec<(GroupVersion, Vec<Served>)> {
+fn versions(resources: &Resources, schemas: bool) -> Vec<(GroupVersion, Vec<Served>)> {
     let mut all = Vec::new();
     for (group, versions) in resources.groups() {
         for version in versions {
             let rows = resources.all().iter().filter(|row| row.group == group && row.version == version);
-            let rows: Vec<Served> = rows.map(|row| served(row)).collect();
+            let rows: Vec<Served> = rows.map(|row| served(row, schemas)).collect();
             all.push((GroupVersion::new(group.clone(), version), rows));
         }
     }
@@ -76,7 +78,7 @@ pub(super) fn openapi(ctx: &Ctx, parts: &[&str]) -> Result<Reply, Status> {
     match parts {
         ["v2"] => Ok(v2(ctx, &resources)),
         ["v3"] => {
-            let versions = versions(&resources);
+            let versions = versions(&resources, false);
             let mut index = openapi::v3_index(versions.iter().map(|(gv, served)| (gv, openapi::hash(gv, served))));
             add_remote(ctx, &mut index);
             Ok(reply::json(&index))
@@ -99,16 +101,18 @@ fn add_remote(ctx: &Ctx, index: &mut Value) {
 }
 
 fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
-    let versions = versions(resources);
-    let (gv, served) = versions.iter().find(|(gv, _)| openapi::path_of(gv) == path).ok_or_else(Status::no_such_path)?;
-    let hash = openapi::hash(gv, served);
+    let versions = versions(resources, false);
+    let (gv, rows) = versions.iter().find(|(gv, _)| openapi::path_of(gv) == path).ok_or_else(Status::no_such_path)?;
+    let hash = openapi::hash(gv, rows);
     if is_known(ctx, &hash) {
         return Ok(unchanged(&hash));
     }
     let documents = &ctx.server.documents;
     let known = documents.v3.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
     let body = known.unwrap_or_else(|| {
-        let body = pack(openapi::v3_document(builtin(), gv, served).to_string().as_bytes());
+        let of_version = |row: &&std::sync::Arc<Resource>| row.group == gv.group && row.version == gv.version;
+        let rows: Vec<Served> = resources.all().iter().filter(of_version).map(|row| served(row, true)).collect();
+        let body = pack(openapi::v3_document(builtin(), gv, &rows).to_string().as_bytes());
         let mut kept = documents.v3.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= V3_MAX {
             kept.clear();
@@ -148,7 +152,7 @@ fn swagger(ctx: &Ctx, resources: &Arc<Resources>) -> Arc<Swagger> {
     {
         return Arc::clone(swagger);
     }
-    let versions = versions(resources);
+    let versions = versions(resources, true);
     let each = versions.iter().map(|(gv, served)| (gv, served.as_slice()));
     let mut document = openapi::v2_document(builtin(), "v1.36.2", each);
     for service in aggregation.services(&*ctx.server.store).all() {

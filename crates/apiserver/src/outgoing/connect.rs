@@ -50,38 +50,41 @@ impl tower_service::Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let connector = self.clone();
-        Box::pin(async move { Ok(TokioIo::new(open(&connector.ways, &connector.to, connector.tls).await?)) })
+        Box::pin(async move { Ok(TokioIo::new(open(connector.ways, connector.to, connector.tls).await?)) })
     }
 }
 
-pub(super) async fn open(ways: &Ways, to: &Destination, config: Arc<ClientConfig>) -> Result<Wire, DialError> {
-    let stream = dial(ways, to).await.map_err(DialError)?;
+pub(super) async fn open(ways: Ways, to: Arc<Destination>, config: Arc<ClientConfig>) -> Result<Wire, DialError> {
+    let stream = dial(&ways, to.place.clone()).await.map_err(DialError)?;
     let name = ServerName::try_from(to.server_name.clone()).map_err(|error| DialError(error.to_string()))?;
     let stream = TlsConnector::from(config).connect(name, stream).await;
     stream.map(Wire).map_err(|error| DialError(tls::failed(&error, &to.server_name)))
 }
 
-async fn dial(ways: &Ways, to: &Destination) -> Result<Box<dyn ByteStream>, String> {
-    let place = match &to.place {
+async fn dial(ways: &Ways, place: Place) -> Result<Box<dyn ByteStream>, String> {
+    let place = match place {
         Place::Service { namespace, name, port } => {
-            service_place(&*ways.store, namespace, name, *port).map_err(|status| status.message)?
+            service_place(&*ways.store, &namespace, &name, port).map_err(|status| status.message)?
         }
-        host @ Place::Host { .. } => host.clone(),
+        other => other,
     };
-    let Place::Host { host, port } = place else { return Err("a service leads to a service".to_owned()) };
+    let (host, port) = match place {
+        Place::Pod(address) => {
+            let dialed = ways.pods.dial(address).await;
+            return dialed.map_err(|error| dial_failed(address, &error));
+        }
+        Place::Host { host, port } => (host, port),
+        Place::Service { .. } => return Err("a service leads to a service".to_owned()),
+    };
     let known: Option<std::net::IpAddr> = host.parse().ok();
     let found = match known {
         Some(address) => vec![address],
         None => coracle_resolve::lookup(&host).await.map_err(|error| format!("dial tcp: {error}"))?,
     };
-    let through: &dyn PodDialer = match &to.place {
-        Place::Service { .. } => &*ways.pods,
-        Place::Host { .. } => &DirectDialer,
-    };
     let mut last = format!("dial tcp: lookup {host}: no such host");
     for address in found {
         let address = SocketAddr::new(address, port);
-        match through.dial(address).await {
+        match DirectDialer.dial(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = dial_failed(address, &error),
         }
@@ -90,7 +93,7 @@ async fn dial(ways: &Ways, to: &Destination) -> Result<Box<dyn ByteStream>, Stri
 }
 
 /// Source: `net.OpError`.
-fn dial_failed(address: SocketAddr, error: &io::Error) -> String {
+pub(crate) fn dial_failed(address: SocketAddr, error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
         io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),

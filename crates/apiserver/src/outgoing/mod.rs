@@ -7,14 +7,17 @@ mod connect;
 mod hook;
 mod tls;
 
+pub(crate) use connect::dial_failed;
 pub(crate) use hook::Hook;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use coracle_client::Body;
 use coracle_store::Store;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -44,6 +47,8 @@ pub(crate) enum Place {
         host: String,
         port: u16,
     },
+    /// An address of the pod network.
+    Pod(SocketAddr),
 }
 
 /// Whose certificates are good.
@@ -70,7 +75,10 @@ pub(crate) struct Destination {
 impl Destination {
     /// `host:port` as it stands in URLs.
     pub(crate) fn authority(&self) -> String {
-        let (Place::Service { port, .. } | Place::Host { port, .. }) = &self.place;
+        let port = match &self.place {
+            Place::Service { port, .. } | Place::Host { port, .. } => *port,
+            Place::Pod(address) => address.port(),
+        };
         if self.server_name.contains(':') {
             format!("[{}]:{port}", self.server_name)
         } else {
@@ -88,6 +96,9 @@ pub(crate) struct Ways {
     pub front_proxy: Option<Arc<ServingCertificate>>,
 }
 
+/// Owns all that it needs, so that it can wait anywhere.
+pub(crate) type Sending<T> = BoxFuture<'static, Result<T, String>>;
+
 /// The client.
 pub(crate) struct Outgoing {
     ways: Ways,
@@ -100,16 +111,19 @@ impl Outgoing {
     }
 
     /// Sends a request whose URI has authority and path. The error says why it did not come through.
-    pub(crate) async fn send(&self, to: &Destination, request: Request<Body>) -> Result<Response<Incoming>, String> {
-        let client = self.client(to)?;
-        client.request(request).await.map_err(|error| words(&error))
+    pub(crate) fn send(&self, to: &Destination, request: Request<Body>) -> Sending<Response<Incoming>> {
+        let client = self.client(to);
+        Box::pin(async move { client?.request(request).await.map_err(|error| words(&error)) })
     }
 
     /// A connection of its own, for one HTTP/1.1 exchange that may be upgraded.
-    pub(crate) async fn connect(&self, to: &Destination) -> Result<Box<dyn ByteStream>, String> {
-        let tls = tls::client_config(to, &self.ways, false)?;
-        let stream = connect::open(&self.ways, to, tls).await.map_err(|error| error.to_string())?;
-        Ok(Box::new(stream))
+    pub(crate) fn connect(&self, to: &Destination) -> Sending<Box<dyn ByteStream>> {
+        let tls = tls::client_config(to, &self.ways, false);
+        let (ways, to) = (self.ways.clone(), Arc::new(to.clone()));
+        Box::pin(async move {
+            let stream = connect::open(ways, to, tls?).await.map_err(|error| error.to_string())?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
     }
 
     fn client(&self, to: &Destination) -> Result<Client<Connector, Body>, String> {

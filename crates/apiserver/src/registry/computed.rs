@@ -37,9 +37,9 @@ pub(crate) fn rows() -> &'static [Arc<Resource>] {
                 "versions": [{"name": "v1beta1", "served": true, "storage": true, "additionalPrinterColumns": columns,
                     "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}}],
             }});
-            crate::subresources::crd::rows(&definition).into_iter().map(|row| {
+            crate::subresources::crd::rows_of(&definition).into_iter().map(|row| {
                 let verbs = vec!["get".to_owned(), "list".to_owned()];
-                Arc::new(Resource { stored: false, verbs, ..row })
+                Arc::new(Resource { stored: false, verbs, ..Resource::clone(&row) })
             })
         }).collect()
     });

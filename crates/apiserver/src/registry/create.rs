@@ -26,9 +26,9 @@ const GENERATED_SUFFIX_BYTES: usize = 5;
 
 pub(crate) async fn create(ctx: &Ctx, target: &Target, body: Bytes) -> Result<Reply, Status> {
     let options = WriteOptions::read(ctx)?;
-    let custom = target.resource.custom.as_deref().map(|custom| &custom.compiled);
-    let object =
-        objects::decode(ctx, content_type(&ctx.headers), &body, &target.resource.gvk(), custom, options.validation)?;
+    let resource = &target.resource;
+    let custom = resource.compiled();
+    let object = objects::decode(ctx, content_type(&ctx.headers), &body, &resource.gvk(), custom, options.validation)?;
     let bytes = create_object(ctx, target, object, &options).await?;
     forms::one(ctx, &target.resource, StatusCode::CREATED, bytes)
 }
@@ -178,13 +178,13 @@ async fn store(
             }
             return Ok(storage::dry(object, None));
         }
-        let mut writes = vec![storage::put(server, resource, &item, &object)];
+        let mut writes = vec![storage::put_any(server, resource, &item, &object).await?];
         writes.extend(allocated.writes(server));
         writes.extend(charge.writes);
         match storage::commit(server, resource, &item, Condition::Absent, writes, charge.expect).await? {
             Committed::Done(Some(entry), _) => {
                 allocated.keep();
-                return storage::served_bytes(resource, &entry);
+                return storage::answer(server, resource, &entry).await;
             }
             Committed::Done(None, _) => return Err(Status::internal("the store kept no entry")),
             Committed::Refused(_) => return Err(exists()),

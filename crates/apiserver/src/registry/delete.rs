@@ -15,9 +15,9 @@ use super::admit::{Attempt, Operation};
 use super::options::{DeleteOptions, Propagation};
 use super::resources::{Resource, item_name};
 use super::storage::Committed;
-use super::{Target, admit, forms, list, objects, storage, update};
+use super::{Target, admit, conversion, forms, list, objects, storage, update};
 use crate::http::{Ctx, Reply, reply};
-use crate::subresources::{allocate, crd};
+use crate::subresources::allocate;
 use crate::time;
 
 const ATTEMPTS_MAX: usize = 64;
@@ -164,14 +164,16 @@ async fn delete_once(
         if options.dry_run {
             return Ok(Tried::Done(Deleted::Marked(storage::dry(object, Some(entry.modified)))));
         }
-        let writes = vec![storage::put(&ctx.server, resource, item, &object)];
+        let writes = vec![storage::put_any(&ctx.server, resource, item, &object).await?];
         return match storage::commit(&ctx.server, resource, item, condition, writes, Vec::new()).await? {
             Committed::Done(Some(entry), _) => {
-                crd::clean_up(&ctx.server, resource);
-                Ok(Tried::Done(Deleted::Marked(storage::served_bytes(resource, &entry)?)))
+                Ok(Tried::Done(Deleted::Marked(storage::answer(&ctx.server, resource, &entry).await?)))
             }
             Committed::Done(None, _) => Err(Status::internal("the store kept no entry")),
-            Committed::Refused(next) => Ok(Tried::Again(next)),
+            Committed::Refused(next) => {
+                conversion::warm(&ctx.server, resource, next.as_slice()).await?;
+                Ok(Tried::Again(next))
+            }
             Committed::Elsewhere => Err(Status::internal("a deletion expects nothing else")),
         };
     }
@@ -182,10 +184,13 @@ async fn delete_once(
     writes.extend(allocate::on_delete(&ctx.server, resource, &old));
     match storage::commit(&ctx.server, resource, item, condition, writes, Vec::new()).await? {
         Committed::Done(_, revision) => {
-            let bytes = storage::served_form(resource, &entry.value_at(revision))?;
+            let bytes = storage::served_bytes_at(resource, entry, revision)?;
             Ok(Tried::Done(Deleted::Gone(bytes)))
         }
-        Committed::Refused(next) => Ok(Tried::Again(next)),
+        Committed::Refused(next) => {
+            conversion::warm(&ctx.server, resource, next.as_slice()).await?;
+            Ok(Tried::Again(next))
+        }
         Committed::Elsewhere => Err(Status::internal("a deletion expects nothing else")),
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::selection::Selection;
-use super::{Target, forms, storage, stream};
+use super::{Target, conversion, forms, storage, stream};
 use crate::http::negotiate::{Accept, Encoding, Form, JSON};
 use crate::http::{Ctx, Reply, reply};
 
@@ -143,6 +143,7 @@ async fn page(ctx: &Ctx, target: &Target, selection: &Selection) -> Result<Liste
     };
     let mut remaining = page.remaining;
     let mut entries = page.entries;
+    conversion::warm(&ctx.server, &target.resource, &entries).await?;
     if !everything {
         entries.retain(|entry| selection.holds(&target.resource, entry));
         if plan.limit > 0 && entries.len() > plan.limit {

@@ -2,8 +2,10 @@
 
 pub(crate) mod admit;
 pub(crate) mod computed;
+pub(crate) mod conversion;
 pub(crate) mod create;
 pub(crate) mod custom_table;
+pub(crate) mod definition;
 pub(crate) mod delete;
 pub(crate) mod encode;
 pub(crate) mod fields;
@@ -87,6 +89,14 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Rep
     let verb = info.verb.as_str();
     if let Some(warning) = target.resource.custom.as_ref().and_then(|custom| custom.deprecated.as_ref()) {
         ctx.warn(warning.as_str());
+    }
+    if let Some(custom) = &target.resource.custom
+        && custom.definition.terminating
+        && verb == "create"
+    {
+        let mut status = Status::method_not_allowed(&target.resource.gvr(), verb);
+        status.message = format!("{verb} not allowed while custom resource definition is terminating");
+        return Err(status);
     }
     if !target.resource.has_verb(verb) {
         return Err(Status::method_not_allowed(&target.resource.gvr(), verb));

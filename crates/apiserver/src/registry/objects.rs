@@ -45,11 +45,8 @@ pub(crate) fn check_depth(object: &Value) -> Result<(), Status> {
     Err(Status::bad_request(format!("the object is nested deeper than {DEPTH_MAX} levels")))
 }
 
-/// The compiled schema of a custom resource's version; `None` for built-in kinds.
-pub(crate) type CustomSchema = Option<std::sync::Arc<Compiled>>;
-
 fn compiled(resource: &Resource) -> Option<&Compiled> {
-    resource.custom.as_ref()?.compiled.as_deref()
+    resource.compiled()
 }
 
 /// The types of a resource's objects.
@@ -72,25 +69,16 @@ pub(crate) fn storage_version(gvk: &Gvk) -> Gvk {
     convert::storage_version(gvk)
 }
 
-fn convert_to(resource: &Resource, object: &mut Value, to: &Gvk) {
-    if resource.custom.is_some() {
-        if let Some(fields) = object.as_object_mut() {
-            fields.insert("apiVersion".to_owned(), to.api_version().into());
-        }
-    } else {
-        convert::convert(object, to);
-    }
-}
-
+/// Of built-in kinds; custom resources are `conversion`'s.
 pub(crate) fn to_served(resource: &Resource, object: &mut Value) {
     if !resource.is_storage_form() {
-        convert_to(resource, object, &resource.gvk());
+        convert::convert(object, &resource.gvk());
     }
 }
 
 pub(crate) fn to_stored(resource: &Resource, object: &mut Value) {
     if !resource.is_storage_form() {
-        convert_to(resource, object, &resource.storage);
+        convert::convert(object, &resource.storage);
     }
 }
 
@@ -149,7 +137,7 @@ pub(crate) fn decode(
     content_type: &str,
     body: &[u8],
     wanted: &Gvk,
-    custom: Option<&CustomSchema>,
+    custom: Option<&Compiled>,
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     if custom.is_some() && (content_type == PROTOBUF || proto::recognise(body)) {
@@ -158,7 +146,7 @@ pub(crate) fn decode(
     let mut decoded = decode_text(content_type, body, wanted)?;
     let mut object = decoded.value;
     check_kind(&mut object, wanted)?;
-    if let Some(Some(compiled)) = custom {
+    if let Some(compiled) = custom {
         let more = compiled.admit(&mut object).map_err(|error| decode_failed(wanted, &error))?;
         decoded.strict.extend(more);
     }

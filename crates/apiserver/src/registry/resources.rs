@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Gvk, Gvr, Value};
+use coracle_api_schema::crd::Compiled;
 use coracle_api_types::catalogue::{self, CATALOGUE};
 use coracle_store::Store;
 
+use super::definition::Definition;
 use super::fields::Facts;
 
 pub(crate) const CRDS: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -21,16 +23,16 @@ pub(crate) struct Subresource {
 }
 
 /// What is particular about a version of a custom resource.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Custom {
-    /// `{}` where the version has none.
-    pub schema: Value,
+    pub definition: Arc<Definition>,
+    /// Index of the row's version in the definition.
+    pub version: usize,
     pub columns: Vec<Value>,
     pub scale: Option<Value>,
     pub selectable: Vec<String>,
     pub has_status: bool,
     pub deprecated: Option<String>,
-    pub compiled: super::objects::CustomSchema,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +83,12 @@ impl Resource {
         self.storage.version == self.version && self.storage.group == self.group
     }
 
+    /// The compiled schema of a custom resource's version.
+    pub(crate) fn compiled(&self) -> Option<&Compiled> {
+        let custom = self.custom.as_ref()?;
+        custom.definition.compiled(custom.version)
+    }
+
     pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
         self.group == group && self.plural == plural
     }
@@ -122,7 +130,7 @@ impl Resources {
         let definitions = rows.iter().find(|row| &*row.collection == CRDS).cloned();
         if let Some(definitions) = definitions {
             let entries = store.local_range(CRDS, "");
-            rows.extend(entries.iter().flat_map(|entry| Facts::rows(&definitions, entry)));
+            rows.extend(entries.iter().flat_map(|entry| Facts::described(&definitions, entry).rows.clone()));
         }
         if metrics {
             rows.extend(super::computed::rows().iter().cloned());

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use coracle_api_meta::{FieldSelector, LabelSelector, Status};
 use coracle_store::Entry;
 
-use super::Target;
 use super::fields::Facts;
 use super::objects;
-use super::resources::{Resource, item_name};
+use super::resources::{Custom, Resource, item_name};
+use super::{Target, conversion, storage};
 use crate::http::query::Query;
 
 /// What must hold for an object to be seen.
@@ -52,7 +52,21 @@ impl Selection {
             return true;
         }
         let facts = Facts::of(resource, entry);
-        facts.match_labels(&self.labels) && self.fields.matches_with(|field| Cow::Borrowed(facts.field(field)))
+        if !facts.match_labels(&self.labels) {
+            return false;
+        }
+        match &resource.custom {
+            Some(custom) if !self.fields.is_everything() => self.custom_fields_hold(resource, custom, entry),
+            _ => self.fields.matches_with(|field| Cow::Borrowed(facts.field(field))),
+        }
+    }
+
+    /// Fields are those of the version that is asked for.
+    fn custom_fields_hold(&self, resource: &Resource, custom: &Custom, entry: &Entry) -> bool {
+        let served = conversion::served(resource, custom, entry).and_then(|bytes| storage::parse(&bytes));
+        let values = served.map(|object| objects::selectable_values(resource, &object)).unwrap_or_default();
+        let value = |field: &str| values.iter().find(|(own, _)| own == field).map_or("", |(_, value)| value.as_str());
+        self.fields.matches_with(|field| Cow::Borrowed(value(field)))
     }
 
     fn names_hold(&self, item: &str) -> bool {

@@ -10,6 +10,7 @@ use coracle_store::{
     Condition, Durability, Entry, Expectation, Key, Outcome, Revision, StoreError, Transaction, Write,
 };
 
+use super::conversion;
 use super::encode;
 use super::objects;
 use super::resources::Resource;
@@ -58,11 +59,16 @@ pub(crate) fn key(resource: &Resource, item: &str) -> Key {
 }
 
 pub(crate) async fn load(server: &Server, resource: &Resource, item: &str) -> Result<Option<Arc<Entry>>, Status> {
-    server.store.get(&key(resource, item)).await.map_err(|error| failed(&error))
+    let entry = server.store.get(&key(resource, item)).await.map_err(|error| failed(&error))?;
+    conversion::warm(server, resource, entry.as_slice()).await?;
+    Ok(entry)
 }
 
 /// The object of an entry in the form that `resource` serves.
 pub(crate) fn object(resource: &Resource, entry: &Entry) -> Result<Value, Status> {
+    if let Some(custom) = &resource.custom {
+        return parse(&conversion::served(resource, custom, entry)?);
+    }
     let mut object = parse(&entry.value)?;
     objects::to_served(resource, &mut object);
     Ok(object)
@@ -74,14 +80,28 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Status> {
 
 /// The bytes of an entry in the form that `resource` serves: shared where that is the stored form.
 pub(crate) fn served_bytes(resource: &Resource, entry: &Entry) -> Result<Bytes, Status> {
+    if let Some(custom) = &resource.custom {
+        return conversion::served(resource, custom, entry);
+    }
     if resource.is_storage_form() {
         return Ok(entry.value.clone());
     }
     served_form(resource, &entry.value)
 }
 
-/// Stored bytes, rewritten in the form that `resource` serves.
-pub(crate) fn served_form(resource: &Resource, bytes: &Bytes) -> Result<Bytes, Status> {
+/// As [`served_bytes`], showing the revision at which the entry was deleted.
+pub(crate) fn served_bytes_at(resource: &Resource, entry: &Entry, revision: Revision) -> Result<Bytes, Status> {
+    let Some(custom) = &resource.custom else { return served_form(resource, &entry.value_at(revision)) };
+    if custom.definition.serves_as_stored(custom.version, entry) {
+        return Ok(entry.value_at(revision));
+    }
+    let mut object = object(resource, entry)?;
+    object.set_meta("resourceVersion", revision.to_string());
+    Ok(object.to_string().into())
+}
+
+/// Stored bytes of a built-in kind, rewritten in the form that `resource` serves.
+fn served_form(resource: &Resource, bytes: &Bytes) -> Result<Bytes, Status> {
     if resource.is_storage_form() {
         return Ok(bytes.clone());
     }
@@ -98,7 +118,7 @@ fn ttl(server: &Server, resource: &Resource) -> Option<Duration> {
     resource.is_event().then_some(server.config.event_ttl)
 }
 
-/// The write that stores an object.
+/// The write that stores an object of a built-in kind.
 pub(crate) fn put(server: &Server, resource: &Resource, item: &str, object: &Value) -> Write {
     let content = if resource.is_storage_form() {
         encode::content(object)
@@ -117,6 +137,21 @@ fn operation(condition: Condition, writes: &[Write]) -> &'static str {
         (_, Some(Write::Delete { .. })) => "delete",
         _ => "update",
     }
+}
+
+/// As [`put`], for any resource: webhooks may have to convert a custom one.
+pub(crate) async fn put_any(server: &Server, resource: &Resource, item: &str, object: &Value) -> Result<Write, Status> {
+    if resource.custom.is_none() {
+        return Ok(put(server, resource, item, object));
+    }
+    let stored = conversion::to_stored(server, resource, object).await?;
+    Ok(Write::Put { key: key(resource, item), content: encode::content(&stored), ttl: None })
+}
+
+/// The answer that shows an entry that was just written.
+pub(crate) async fn answer(server: &Server, resource: &Resource, entry: &Arc<Entry>) -> Result<Bytes, Status> {
+    conversion::warm(server, resource, std::slice::from_ref(entry)).await?;
+    served_bytes(resource, entry)
 }
 
 /// Commits writes when `item` is as expected. The first write is the object's.

@@ -11,7 +11,7 @@ use super::admit::{Attempt, Operation};
 use super::options::WriteOptions;
 use super::resources::item_name;
 use super::storage::Committed;
-use super::{Target, admit, create, forms, objects, storage};
+use super::{Target, admit, conversion, create, forms, objects, storage};
 use crate::admission::quota;
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply};
@@ -40,7 +40,7 @@ impl<F: FnMut(&Value) -> Result<Value, Status> + Send> Change for F {
 pub(crate) async fn update(ctx: &Ctx, target: &Target, subresource: &str, body: Bytes) -> Result<Reply, Status> {
     let options = WriteOptions::read(ctx)?;
     let resource = &target.resource;
-    let custom = resource.custom.as_deref().map(|custom| &custom.compiled);
+    let custom = resource.compiled();
     let mut object =
         objects::decode(ctx, content_type(&ctx.headers), &body, &resource.gvk(), custom, options.validation)?;
     check_name(target, &mut object)?;
@@ -148,8 +148,10 @@ async fn apply_once(
     for warning in objects::warnings(resource, &new, Some(&old)) {
         ctx.warn(warning);
     }
-    // What is encrypted with an old key, or not at all, is written again.
-    if objects::same(&mut new, &old) && !ctx.server.store.is_stale(&resource.collection, entry) {
+    // What is encrypted with an old key or not at all, or stored in another version, is written again.
+    let as_it_should_be =
+        !ctx.server.store.is_stale(&resource.collection, entry) && conversion::is_stored_well(resource, entry);
+    if objects::same(&mut new, &old) && as_it_should_be {
         return Ok(Tried::Done(storage::served_bytes(resource, entry)?));
     }
     if options.dry_run {
@@ -161,7 +163,7 @@ async fn apply_once(
     let mut writes = if gone {
         vec![Write::Delete { key: storage::key(resource, item) }]
     } else {
-        vec![storage::put(&ctx.server, resource, item, &new)]
+        vec![storage::put_any(&ctx.server, resource, item, &new).await?]
     };
     writes.extend(allocated.writes(&ctx.server));
     writes.extend(charge.writes);
@@ -173,10 +175,13 @@ async fn apply_once(
     match storage::commit(&ctx.server, resource, item, condition, writes, charge.expect).await? {
         Committed::Done(Some(entry), _) => {
             allocated.keep();
-            Ok(Tried::Done(storage::served_bytes(resource, &entry)?))
+            Ok(Tried::Done(storage::answer(&ctx.server, resource, &entry).await?))
         }
         Committed::Done(None, revision) => Ok(Tried::Done(storage::dry(new, Some(revision)))),
-        Committed::Refused(next) => Ok(Tried::Again(next)),
+        Committed::Refused(next) => {
+            conversion::warm(&ctx.server, resource, next.as_slice()).await?;
+            Ok(Tried::Again(next))
+        }
         Committed::Elsewhere => Ok(Tried::Again(storage::load(&ctx.server, resource, item).await?)),
     }
 }

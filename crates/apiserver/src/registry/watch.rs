@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::resources::Resource;
 use super::selection::Selection;
-use super::{Target, forms, objects, storage};
+use super::{Target, conversion, forms, objects, storage};
 use crate::http::flow::Watched;
 use crate::http::negotiate::{Accept, Encoding, Form};
 use crate::http::{Ctx, Reply};
@@ -98,6 +98,7 @@ async fn start(ctx: &Ctx, target: &Target, selection: &Selection) -> Result<Star
     };
     let page = ctx.server.store.range(range).await.map_err(|error| storage::failed(&error))?;
     let mut initial = page.entries;
+    conversion::warm(&ctx.server, &target.resource, &initial).await?;
     initial.retain(|entry| selection.holds(&target.resource, entry));
     let mark_end = send && query.flag("allowWatchBookmarks");
     Ok(Start { initial, after: page.revision, mark_end })
@@ -176,12 +177,15 @@ impl Running {
                     if Instant::now() >= self.deadline {
                         return None;
                     }
-                    return Some(self.bookmark_now());
+                    return Some(self.bookmark_now().await);
                 }
                 () = self.server.stopping().cancelled() => return None,
             };
             match batch {
                 Ok(batch) => {
+                    if let Err(status) = self.warm(&batch.events).await {
+                        return Some(self.fail(&status));
+                    }
                     let mut out = Vec::new();
                     for event in &batch.events {
                         self.put_event(&mut out, event);
@@ -202,7 +206,8 @@ impl Running {
         let mut out = Vec::new();
         while out.len() < CHUNK_BYTES {
             let Some(entry) = self.initial.next() else { break };
-            self.put(&mut out, "ADDED", &entry.value);
+            let served = storage::served_bytes(&self.resource, &entry);
+            self.put(&mut out, "ADDED", served);
         }
         if self.initial.len() == 0
             && let Some(revision) = self.mark_end.take()
@@ -216,16 +221,30 @@ impl Running {
         let selected = |entry: &Option<Arc<Entry>>| {
             entry.as_ref().filter(|entry| self.selection.holds(&self.resource, entry)).cloned()
         };
+        let resource = Arc::clone(&self.resource);
+        let served = |entry: &Entry| storage::served_bytes(&resource, entry);
         match (selected(&event.prev), selected(&event.entry)) {
-            (None, Some(entry)) => self.put(out, "ADDED", &entry.value),
-            (Some(_), Some(entry)) => self.put(out, "MODIFIED", &entry.value),
-            (Some(prev), None) => self.put(out, "DELETED", &prev.value_at(event.revision)),
+            (None, Some(entry)) => self.put(out, "ADDED", served(&entry)),
+            (Some(_), Some(entry)) => self.put(out, "MODIFIED", served(&entry)),
+            (Some(prev), None) => {
+                self.put(out, "DELETED", storage::served_bytes_at(&resource, &prev, event.revision));
+            }
             (None, None) => {}
         }
     }
 
-    fn put(&mut self, out: &mut Vec<u8>, kind: &str, stored: &Bytes) {
-        match self.form(stored) {
+    /// Has custom resources converted where a webhook does that.
+    async fn warm(&self, events: &[Arc<Event>]) -> Result<(), Status> {
+        if self.resource.custom.is_none() {
+            return Ok(());
+        }
+        let entries = events.iter().flat_map(|event| event.prev.iter().chain(&event.entry));
+        let entries: Vec<Arc<Entry>> = entries.cloned().collect();
+        conversion::warm(&self.server, &self.resource, &entries).await
+    }
+
+    fn put(&mut self, out: &mut Vec<u8>, kind: &str, served: Result<Bytes, Status>) {
+        match served.and_then(|served| self.form(served)) {
             Ok(bytes) => frame(out, self.accept.encoding, kind, &bytes),
             Err(status) => {
                 let bytes = self.fail(&status);
@@ -235,8 +254,7 @@ impl Running {
     }
 
     /// The object of an event as the client wants it.
-    fn form(&mut self, stored: &Bytes) -> Result<Bytes, Status> {
-        let served = storage::served_form(&self.resource, stored)?;
+    fn form(&mut self, served: Bytes) -> Result<Bytes, Status> {
         if self.accept.form == Form::Whole {
             return Ok(served);
         }
@@ -251,11 +269,14 @@ impl Running {
         Ok(value.to_string().into())
     }
 
-    fn bookmark_now(&mut self) -> Bytes {
+    async fn bookmark_now(&mut self) -> Bytes {
         self.bookmarks = Some(Instant::now() + BOOKMARK_INTERVAL);
         let mut out = Vec::new();
         match self.watch.now() {
             Ok(batch) => {
+                if let Err(status) = self.warm(&batch.events).await {
+                    return self.fail(&status);
+                }
                 for event in &batch.events {
                     self.put_event(&mut out, event);
                 }

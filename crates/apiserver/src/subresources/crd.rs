@@ -1,25 +1,25 @@
 //! Custom resource definitions: rows for the registry, and the conditions that say they are served.
 //! Source: `k8s.io/apiextensions-apiserver/pkg/controller/{status,establish}`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api_meta::object::ObjectExt;
-use coracle_api_meta::{FieldError, FieldPath, Status, Value};
+use coracle_api_meta::{FieldError, FieldPath, Value};
 use coracle_api_schema::crd as schema;
-use coracle_store::{Durability, Transaction, Write};
+use coracle_store::Entry;
 use serde_json::json;
 
-use crate::bootstrap::{options, target_of};
 use crate::http::Ctx;
+use crate::registry::definition::Definition;
+use crate::registry::fields::{Described, Facts, Names};
 use crate::registry::resources::{CRDS, Custom, Resource, Subresource, collection};
-use crate::registry::{storage, update};
-use crate::server::Server;
 use crate::time;
 
 /// Keeps a definition until its objects are gone.
-const CLEAN_UP: &str = "customresourcecleanup.apiextensions.k8s.io";
-/// Objects that are deleted in one transaction.
-const CLEAN_UP_BATCH: usize = 500;
+pub(super) const CLEAN_UP: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// With which groups of the project say that they were approved.
+const APPROVED: &str = "api-approved.kubernetes.io";
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
@@ -28,22 +28,56 @@ fn texts(value: Option<&Value>) -> Vec<String> {
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// One row for each served version.
-pub(crate) fn rows(definition: &Value) -> Vec<Resource> {
-    let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array);
-    let stored = versions.into_iter().flatten().find(|version| version.get("storage") == Some(&Value::Bool(true)));
-    let Some(stored) = stored.map(|version| version.str_at(&["name"])) else { return Vec::new() };
-    let served = versions.into_iter().flatten().filter(|version| version.get("served") == Some(&Value::Bool(true)));
-    served.map(|version| row(definition, version, stored)).collect()
+/// What a stored definition defines: one row for each served version once it is established, and the names it holds.
+pub(crate) fn describe(definition: &Value, entry: &Entry) -> Described {
+    let accepted = definition.at(&["status", "acceptedNames"]).unwrap_or(&Value::Null);
+    let text = |field: &str| accepted.str_at(&[field]).to_owned();
+    let mut resources = vec![text("plural"), text("singular")];
+    resources.extend(texts(accepted.get("shortNames")));
+    let names = Names {
+        definition: definition.name().to_owned(),
+        group: definition.str_at(&["spec", "group"]).to_owned(),
+        resources,
+        kinds: vec![text("kind"), text("listKind")],
+        accepted: has_condition(definition, "NamesAccepted"),
+        terminating: !definition.meta_str("deletionTimestamp").is_empty(),
+    };
+    Described { rows: rows(definition, entry), names }
 }
 
-fn row(definition: &Value, version: &Value, stored: &str) -> Resource {
+pub(super) fn has_condition(definition: &Value, kind: &str) -> bool {
+    let conditions = definition.at(&["status", "conditions"]).and_then(Value::as_array).into_iter().flatten();
+    let mut own = conditions.filter(|own| own.str_at(&["type"]) == kind);
+    own.any(|own| own.str_at(&["status"]) == "True")
+}
+
+/// Rows of a definition that no object of the store is.
+pub(crate) fn rows_of(definition: &Value) -> Vec<Arc<Resource>> {
+    let mut definition = definition.clone();
+    definition["status"] = json!({"acceptedNames": definition["spec"]["names"],
+        "conditions": [{"type": "Established", "status": "True"}]});
+    let mut entry = Entry::default();
+    entry.value = definition.to_string().into();
+    rows(&definition, &entry)
+}
+
+fn rows(definition: &Value, entry: &Entry) -> Vec<Arc<Resource>> {
+    if !has_condition(definition, "Established") {
+        return Vec::new();
+    }
+    let Some(shared) = Definition::read(definition, entry).map(Arc::new) else { return Vec::new() };
+    let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array).into_iter().flatten().enumerate();
+    let served = versions.filter(|(_, version)| version.get("served") == Some(&Value::Bool(true)));
+    served.map(|(index, version)| Arc::new(row(definition, &shared, version, index))).collect()
+}
+
+fn row(definition: &Value, shared: &Arc<Definition>, version: &Value, index: usize) -> Resource {
     let group = definition.str_at(&["spec", "group"]).to_owned();
-    let names = definition.at(&["spec", "names"]).cloned().unwrap_or_default();
+    let names = definition.at(&["status", "acceptedNames"]).cloned().unwrap_or_default();
     let plural = names.str_at(&["plural"]).to_owned();
     let kind = names.str_at(&["kind"]).to_owned();
     let or = |text: &str, other: String| if text.is_empty() { other } else { text.to_owned() };
-    let custom = custom(definition, version);
+    let custom = custom(definition, shared, version, index);
     let verbs = |list: &[&str]| list.iter().map(|&verb| verb.to_owned()).collect::<Vec<_>>();
     let mut subresources = Vec::new();
     let subresource = |name: &str, kind: &str, kind_group_version: &str| Subresource {
@@ -58,9 +92,7 @@ fn row(definition: &Value, version: &Value, stored: &str) -> Resource {
     if custom.scale.is_some() {
         subresources.push(subresource("scale", "Scale", "autoscaling/v1"));
     }
-    let terminating = !definition.meta_str("deletionTimestamp").is_empty();
-    let verbs =
-        if terminating { verbs(&["delete", "deletecollection", "get", "list", "watch"]) } else { verbs(&VERBS) };
+    let storage = shared.versions.get(shared.storage).map(|version| version.name.clone()).unwrap_or_default();
     Resource {
         version: version.str_at(&["name"]).to_owned(),
         list_kind: or(names.str_at(&["listKind"]), format!("{kind}List")),
@@ -68,11 +100,11 @@ fn row(definition: &Value, version: &Value, stored: &str) -> Resource {
         short_names: texts(names.get("shortNames")),
         categories: texts(names.get("categories")),
         namespaced: definition.str_at(&["spec", "scope"]) == "Namespaced",
-        verbs,
+        verbs: verbs(&VERBS),
         subresources,
         stored: true,
         collection: collection(&group, &plural).into(),
-        storage: coracle_api_meta::Gvk::new(group.clone(), stored, kind.clone()),
+        storage: coracle_api_meta::Gvk::new(group.clone(), storage, kind.clone()),
         custom: Some(Arc::new(custom)),
         group,
         plural,
@@ -80,7 +112,7 @@ fn row(definition: &Value, version: &Value, stored: &str) -> Resource {
     }
 }
 
-fn custom(definition: &Value, version: &Value) -> Custom {
+fn custom(definition: &Value, shared: &Arc<Definition>, version: &Value, index: usize) -> Custom {
     let list = |field: &str| version.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
     let selectable = list("selectableFields");
     let deprecated = version.get("deprecated") == Some(&Value::Bool(true));
@@ -88,12 +120,9 @@ fn custom(definition: &Value, version: &Value) -> Custom {
     let group = definition.str_at(&["spec", "group"]);
     let kind = definition.str_at(&["spec", "names", "kind"]);
     let default = format!("{group}/{} {kind} is deprecated", version.str_at(&["name"]));
-    let compiled = match version.at(&["schema", "openAPIV3Schema"]) {
-        Some(schema) => schema::compile_stored(schema),
-        None => schema::schemaless(),
-    };
     Custom {
-        schema: version.at(&["schema", "openAPIV3Schema"]).cloned().unwrap_or_default(),
+        definition: Arc::clone(shared),
+        version: index,
         columns: list("additionalPrinterColumns"),
         scale: version.at(&["subresources", "scale"]).cloned(),
         selectable: selectable
@@ -102,7 +131,6 @@ fn custom(definition: &Value, version: &Value) -> Custom {
             .collect(),
         has_status: version.at(&["subresources", "status"]).is_some(),
         deprecated: deprecated.then_some(if warning.is_empty() { default } else { warning }),
-        compiled: Some(Arc::new(compiled)),
     }
 }
 
@@ -127,27 +155,22 @@ pub(crate) fn prepare(ctx: &Ctx, resource: &Resource, definition: &mut Value) {
     if &*resource.collection != CRDS || !definition["spec"].is_object() {
         return;
     }
-    let taken = name_taken(ctx, definition);
     if !definition["status"].is_object() {
         definition["status"] = json!({});
     }
-    if taken.is_none() {
-        let mut names = definition["spec"]["names"].clone();
-        if let Some(names) = names.as_object_mut() {
-            names.retain(|_, value| !value.is_null());
-        }
-        definition["status"]["acceptedNames"] = names;
-    }
-    let accepted = match &taken {
-        None => ("True", "NoConflicts", "no conflicts found".to_owned()),
-        Some(why) => ("False", "ListKindConflict", why.clone()),
-    };
+    let (names, accepted) = claim(definition, &others(ctx, resource, definition));
+    definition["status"]["acceptedNames"] = names;
+    let good = accepted.0 == "True";
     set_condition(definition, "NamesAccepted", accepted);
-    let established = match taken {
-        None => ("True", "InitialNamesAccepted", "the initial names have been accepted".to_owned()),
-        Some(_) => ("False", "NotAccepted", "not all names are accepted".to_owned()),
-    };
-    set_condition(definition, "Established", established);
+    if good {
+        let established = ("True", "InitialNamesAccepted", "the initial names have been accepted".to_owned());
+        set_condition(definition, "Established", established);
+    } else if !has_condition(definition, "Established") {
+        set_condition(definition, "Established", ("False", "NotAccepted", "not all names are accepted".to_owned()));
+    }
+    if let Some(approval) = approval(definition) {
+        set_condition(definition, "KubernetesAPIApprovalPolicyConformant", approval);
+    }
     if definition.meta_str("deletionTimestamp").is_empty()
         && let Some(meta) = definition.meta_mut()
     {
@@ -160,24 +183,90 @@ pub(crate) fn prepare(ctx: &Ctx, resource: &Resource, definition: &mut Value) {
     }
 }
 
-fn name_taken(ctx: &Ctx, definition: &Value) -> Option<String> {
+/// Names that other definitions of the group hold: of resources, and of kinds.
+fn others(ctx: &Ctx, resource: &Resource, definition: &Value) -> [BTreeSet<String>; 2] {
     let group = definition.str_at(&["spec", "group"]);
-    let others = crate::http::authz::objects(&*ctx.server.store, CRDS);
-    for field in ["plural", "kind"] {
-        let name = definition.str_at(&["spec", "names", field]);
-        let clash = others.iter().any(|other| {
-            other.name() != definition.name()
-                && other.str_at(&["spec", "group"]) == group
-                && other.str_at(&["status", "acceptedNames", field]) == name
-        });
-        if clash {
-            return Some(format!("{name:?} is already in use"));
+    let mut held = [BTreeSet::new(), BTreeSet::new()];
+    for entry in ctx.server.store.local_range(CRDS, "") {
+        let described = Facts::described(resource, &entry);
+        let names = &described.names;
+        if names.group == group && names.definition != definition.name() {
+            held[0].extend(names.resources.iter().filter(|name| !name.is_empty()).cloned());
+            held[1].extend(names.kinds.iter().filter(|name| !name.is_empty()).cloned());
         }
     }
-    None
+    held
 }
 
-fn set_condition(definition: &mut Value, kind: &str, (status, reason, message): (&str, &str, String)) {
+type Condition = (&'static str, &'static str, String);
+
+/// The names that a definition gets of those that it wants. Source: `status/naming_controller.go`.
+fn claim(definition: &Value, [resources, kinds]: &[BTreeSet<String>; 2]) -> (Value, Condition) {
+    let wanted = definition.at(&["spec", "names"]).cloned().unwrap_or_default();
+    let mut names =
+        definition.at(&["status", "acceptedNames"]).filter(|own| own.is_object()).cloned().unwrap_or_else(|| json!({}));
+    let mut condition = ("True", "NoConflicts", "no conflicts found".to_owned());
+    let single = [
+        ("plural", "PluralConflict", resources),
+        ("singular", "SingularConflict", resources),
+        ("kind", "KindConflict", kinds),
+        ("listKind", "ListKindConflict", kinds),
+    ];
+    for (field, reason, held) in single {
+        let name = wanted.str_at(&[field]);
+        if name != names.str_at(&[field]) && held.contains(name) {
+            condition = ("False", reason, format!("{name:?} is already in use"));
+        } else if !name.is_empty() {
+            names[field] = name.into();
+        }
+        if field == "singular" {
+            short_names(&wanted, &mut names, resources, &mut condition);
+        }
+    }
+    match wanted.get("categories").filter(|own| own.is_array()) {
+        Some(categories) => names["categories"] = categories.clone(),
+        None => drop(names.as_object_mut().map(|names| names.shift_remove("categories"))),
+    }
+    (names, condition)
+}
+
+fn short_names(wanted: &Value, names: &mut Value, held: &BTreeSet<String>, condition: &mut Condition) {
+    let (short, own) = (texts(wanted.get("shortNames")), texts(names.get("shortNames")));
+    let clashes = short.iter().filter(|name| !own.contains(name) && held.contains(*name));
+    let clashes: Vec<String> = clashes.map(|name| format!("{name:?} is already in use")).collect();
+    match clashes.as_slice() {
+        [] if short.is_empty() => drop(names.as_object_mut().map(|names| names.shift_remove("shortNames"))),
+        [] => names["shortNames"] = json!(short),
+        [one] => *condition = ("False", "ShortNamesConflict", one.clone()),
+        many => *condition = ("False", "ShortNamesConflict", format!("[{}]", many.join(", "))),
+    }
+}
+
+/// Whether a definition in a group of the project was approved. Source: `controller/apiapproval`.
+fn approval(definition: &Value) -> Option<Condition> {
+    let group = definition.str_at(&["spec", "group"]);
+    let protected = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
+    if !protected("k8s.io") && !protected("kubernetes.io") {
+        return None;
+    }
+    let pull = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let said = definition.annotations().and_then(|all| all.get(APPROVED)).and_then(Value::as_str).unwrap_or_default();
+    let is_url = said.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+    Some(if said.is_empty() {
+        ("False", "MissingAnnotation", format!("protected groups must have approval annotation {APPROVED:?}, {pull}"))
+    } else if said.starts_with("unapproved") {
+        ("False", "UnapprovedAnnotation", format!("not approved: {said:?}"))
+    } else if is_url {
+        ("True", "ApprovedAnnotation", format!("approved in {said}"))
+    } else {
+        let message = format!(
+            "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", {pull}"
+        );
+        ("False", "InvalidAnnotation", message)
+    })
+}
+
+pub(super) fn set_condition(definition: &mut Value, kind: &str, (status, reason, message): Condition) {
     let condition = json!({"type": kind, "status": status, "lastTransitionTime": time::now_text(), "reason": reason,
         "message": message});
     let conditions = &mut definition["status"]["conditions"];
@@ -186,58 +275,48 @@ fn set_condition(definition: &mut Value, kind: &str, (status, reason, message): 
         return;
     };
     match list.iter_mut().find(|own| own.str_at(&["type"]) == kind) {
-        Some(own) if own.str_at(&["status"]) == status => {}
+        Some(own) if own.str_at(&["status"]) == status => {
+            own["reason"] = reason.into();
+            own["message"] = message.into();
+        }
         Some(own) => *own = condition,
         None => list.push(condition),
     }
 }
 
-/// Deletes the objects of definitions that are on their way out, then lets the definitions go.
-pub(crate) fn clean_up(server: &Arc<Server>, resource: &Resource) {
-    if &*resource.collection != CRDS {
-        return;
-    }
-    let server = Arc::clone(server);
-    tokio::spawn(async move {
-        for definition in crate::http::authz::objects(&*server.store, CRDS) {
-            if definition.meta_str("deletionTimestamp").is_empty() {
-                continue;
-            }
-            if let Err(error) = clean_up_one(&server, &definition).await {
-                tracing::error!(%error, name = definition.name(), "clean up after a custom resource definition");
-            }
-        }
-    });
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn clean_up_one(server: &Arc<Server>, definition: &Value) -> Result<(), Status> {
-    let plural = definition.str_at(&["spec", "names", "plural"]);
-    let objects: Arc<str> = collection(definition.str_at(&["spec", "group"]), plural).into();
-    loop {
-        let entries = server.store.local_range(&objects, "");
-        if entries.is_empty() {
-            break;
-        }
-        let writes = entries
-            .iter()
-            .take(CLEAN_UP_BATCH)
-            .map(|entry| Write::Delete { key: coracle_store::Key::new(Arc::clone(&objects), entry.name()) });
-        let transaction =
-            Transaction { writes: writes.collect(), durability: Durability::Synced, ..Default::default() };
-        server.store.commit(transaction).await.map_err(|error| storage::failed(&error))?;
+    #[test]
+    fn names_are_held_by_who_came_first() {
+        let definition = json!({"spec": {"names": {"plural": "tabs", "singular": "tab", "kind": "Tab", "listKind": "TabList",
+            "shortNames": ["t", "tb"], "categories": ["all"]}}});
+        let held = |resources: &[&str], kinds: &[&str]| {
+            [resources, kinds].map(|names| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<String>>())
+        };
+        let (names, condition) = claim(&definition, &held(&[], &[]));
+        assert_eq!((names, condition.0), (definition["spec"]["names"].clone(), "True"));
+        let (names, condition) = claim(&definition, &held(&["tab"], &[]));
+        assert_eq!(condition, ("False", "SingularConflict", "\"tab\" is already in use".to_owned()));
+        assert_eq!((names.str_at(&["plural"]), names.str_at(&["singular"])), ("tabs", ""));
+        let (_, condition) = claim(&definition, &held(&["t", "tb"], &[]));
+        let both = "[\"t\" is already in use, \"tb\" is already in use]";
+        assert_eq!(condition, ("False", "ShortNamesConflict", both.to_owned()));
+        let (_, condition) = claim(&definition, &held(&["tabs"], &["TabList"]));
+        assert_eq!(condition, ("False", "ListKindConflict", "\"TabList\" is already in use".to_owned()));
     }
-    let ctx = Ctx::internal(Arc::clone(server));
-    let target = target_of(server, definition)?;
-    let mut change = |current: &Value| {
-        let mut next = current.clone();
-        let list = next["metadata"]["finalizers"].as_array_mut();
-        if let Some(list) = list {
-            list.retain(|own| own != CLEAN_UP);
-        }
-        Ok(next)
-    };
-    match update::apply(&ctx, &target, "", &options("coracle"), &mut change).await {
-        Err(status) if status.code == 404 => Ok(()),
-        other => other.map(|_| ()),
+
+    #[test]
+    fn groups_of_the_project_ask_for_approval() {
+        let told = |group: &str, said: &str| {
+            let definition = json!({"metadata": {"annotations": {APPROVED: said}}, "spec": {"group": group}});
+            approval(&definition).map(|(status, reason, _)| format!("{status} {reason}")).unwrap_or_default()
+        };
+        assert_eq!(told("example.com", ""), "");
+        assert_eq!(told("x.k8s.io", ""), "False MissingAnnotation");
+        assert_eq!(told("x.k8s.io", "https://github.com/kubernetes/enhancements/pull/1"), "True ApprovedAnnotation");
+        assert_eq!(told("x.k8s.io", "unapproved, testing"), "False UnapprovedAnnotation");
+        assert_eq!(told("x.kubernetes.io", "yes"), "False InvalidAnnotation");
     }
 }

@@ -83,6 +83,11 @@ impl Cluster {
     }
 
     pub async fn start_on(listen: &str) -> Self {
+        Self::start_with(listen, |_| {}).await
+    }
+
+    /// With a configuration that `change` had its say in.
+    pub async fn start_with(listen: &str, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let listener = tokio::net::TcpListener::bind(listen).await.expect("listen");
         let address = listener.local_addr().expect("address");
@@ -104,7 +109,7 @@ impl Cluster {
         let admin = leaf("admin", &["system:masters"], false);
         let store: Arc<dyn Store> =
             Arc::new(Embedded::open(&folder.path().join("store"), Default::default()).expect("store"));
-        let config = Config {
+        let mut config = Config {
             serving: ServingCertificate { certificate_pem: serving.cert_pem, key_pem: serving.key_pem },
             client_ca_pem: ca.cert_pem.clone(),
             cluster_ca_pem: ca.cert_pem.clone(),
@@ -122,6 +127,7 @@ impl Cluster {
             pods: Arc::new(DirectDialer),
             metrics: Some(Arc::new(Usage)),
         };
+        change(&mut config);
         let server = Server::new(config.clone(), Arc::clone(&store)).await.expect("server");
         let serving = Arc::clone(&server);
         tokio::spawn(async move { serving.serve(listener).await });

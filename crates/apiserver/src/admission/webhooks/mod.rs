@@ -17,9 +17,10 @@ use super::policies::{Facts, asked};
 use super::{View, with_request};
 use crate::outgoing;
 use crate::registry::admit::{Attempt, Operation};
-use crate::registry::objects;
 use crate::registry::options::FieldValidation;
 use crate::registry::resources::Resource;
+use crate::registry::{conversion, objects};
+use crate::server::Server;
 use crate::time;
 
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -94,13 +95,17 @@ fn row<'a>(attempt: &'a Attempt<'_>, rows: &'a [Arc<Resource>], gvr: &Gvr) -> &'
     rows.iter().find(|row| row.gvr() == *gvr).unwrap_or(&attempt.target.resource)
 }
 
-fn converted(from: &Resource, to: &Resource, object: &Value) -> Value {
+async fn converted(server: &Server, from: &Resource, to: &Resource, object: &Value) -> Result<Value, Status> {
     let mut object = object.clone();
-    if from.gvr() != to.gvr() && object.is_object() {
-        objects::to_stored(from, &mut object);
-        objects::to_served(to, &mut object);
+    if from.gvr() == to.gvr() || !object.is_object() {
+        return Ok(object);
     }
-    object
+    if from.custom.is_some() {
+        return conversion::between(server, from, to, object).await;
+    }
+    objects::to_stored(from, &mut object);
+    objects::to_served(to, &mut object);
+    Ok(object)
 }
 
 /// Asks one hook.
@@ -122,8 +127,9 @@ async fn ask(
     };
     let resource = &attempt.target.resource;
     let (uid, gvr, gvk) = (time::uid(), row.gvr(), row.gvk());
-    let old = attempt.old.map_or(Value::Null, |old| converted(resource, row, old));
-    let object = converted(resource, row, object);
+    let server = &attempt.ctx.server;
+    let old = converted(server, resource, row, attempt.old.unwrap_or(&Value::Null)).await?;
+    let object = converted(server, resource, row, object).await?;
     // Subresources of their own kind, and connections, are not of the resource's kind.
     let kind_of = |object: &Value| {
         use coracle_api_meta::object::ObjectExt;
@@ -245,24 +251,25 @@ async fn mutate_once(
             hook.name()
         )));
     }
-    let patched = json_patch(converted(&attempt.target.resource, row, object), &patch).map_err(Status::internal)?;
-    let patched = read_again(attempt, row, patched)?;
+    let seen = converted(&attempt.ctx.server, &attempt.target.resource, row, object).await?;
+    let patched = json_patch(seen, &patch).map_err(Status::internal)?;
+    let patched = read_again(attempt, row, patched).await?;
     let changed = patched != *object;
     *object = patched;
     Ok(Some(changed))
 }
 
 /// A patched object as if a client had sent it: without fields that the kind has not, with defaults.
-fn read_again(attempt: &Attempt<'_>, row: &Resource, patched: Value) -> Result<Value, Status> {
+async fn read_again(attempt: &Attempt<'_>, row: &Resource, patched: Value) -> Result<Value, Status> {
     if !matches!(attempt.subresource, "" | "status") {
         return Ok(patched);
     }
-    let custom = row.custom.as_deref().map(|custom| &custom.compiled);
+    let custom = row.compiled();
     let bytes = patched.to_string();
     let validation = FieldValidation::Ignore;
     let read = objects::decode(attempt.ctx, "application/json", bytes.as_bytes(), &row.gvk(), custom, validation);
     let read = read.map_err(|status| Status::internal(status.message))?;
-    let mut object = converted(row, &attempt.target.resource, &read);
+    let mut object = converted(&attempt.ctx.server, row, &attempt.target.resource, &read).await?;
     objects::default(&attempt.target.resource, &mut object);
     Ok(object)
 }
