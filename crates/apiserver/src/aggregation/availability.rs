@@ -174,8 +174,9 @@ fn with(current: &Value, condition: &Condition) -> Value {
 struct Watched {
     due: Instant,
     wait: Duration,
-    /// What the last check was based on.
+    /// What leads to the server now, and what led to it when the last check began.
     basis: Vec<String>,
+    checked: Vec<String>,
     running: bool,
 }
 
@@ -210,7 +211,8 @@ fn note(watched: &mut HashMap<String, Watched>, done: Option<(String, bool)>) {
     let Some(own) = watched.get_mut(&name) else { return };
     own.running = false;
     own.wait = if good { CHECK_INTERVAL } else { (own.wait * 2).min(CHECK_INTERVAL) };
-    own.due = Instant::now() + own.wait;
+    let changed = own.checked != own.basis;
+    own.due = Instant::now() + if changed { Duration::ZERO } else { own.wait };
 }
 
 /// Starts the checks that are due, and says when the next will be.
@@ -225,7 +227,7 @@ fn start_due(
     server.aggregation.remote.retain(|name| watched.contains_key(name));
     for service in services.all().iter().filter(|own| own.destination.is_some()) {
         let basis = basis(server, service);
-        let fresh = || Watched { due: now, wait: RETRY_FIRST, basis: Vec::new(), running: false };
+        let fresh = || Watched { due: now, wait: RETRY_FIRST, basis: Vec::new(), checked: Vec::new(), running: false };
         let own = watched.entry(service.name.clone()).or_insert_with(fresh);
         if own.basis != basis {
             own.basis = basis;
@@ -236,6 +238,7 @@ fn start_due(
             continue;
         }
         own.running = true;
+        own.checked.clone_from(&own.basis);
         own.due = now + CHECK_INTERVAL;
         running.spawn(check_and_tell(Arc::clone(server), Arc::clone(service)));
     }

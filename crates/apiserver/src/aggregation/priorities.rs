@@ -34,6 +34,7 @@ const BUILT_IN: &[(&str, &str, i64, i64)] = &[
     ("flowcontrol.apiserver.k8s.io", "v1beta2", 16100, 15),
     ("flowcontrol.apiserver.k8s.io", "v1beta3", 16100, 18),
     ("internal.apiserver.k8s.io", "v1alpha1", 16000, 9),
+    ("metrics.k8s.io", "v1beta1", 100, 100),
     ("networking.k8s.io", "v1", 17200, 15),
     ("networking.k8s.io", "v1beta1", 17200, 9),
     ("node.k8s.io", "v1", 16300, 15),
