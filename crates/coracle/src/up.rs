@@ -59,6 +59,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     if !options.no_node && !coracle_supervisor::is_root() {
         bail!("running pods needs root: run this as root, or with --no-node for the control plane alone");
     }
+    coracle_host::process::avoid_huge_pages();
     // Before anything is started, as pods inherit it.
     let open_files = coracle_host::process::raise_open_files();
     tracing::debug!(open_files, "limit of open files");

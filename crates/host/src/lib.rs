@@ -20,6 +20,7 @@ mod device_filter;
 mod error;
 pub mod fs;
 pub mod info;
+pub mod memory;
 pub mod mount;
 pub mod netns;
 pub mod process;

@@ -152,6 +152,12 @@ pub fn end_with_reader() {
     }
 }
 
+/// Keeps the kernel from giving this process 2 MiB where it asked for a page. Inherited by the programs it runs.
+pub fn avoid_huge_pages() {
+    // A kernel without huge pages has none to avoid.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
+}
+
 /// Ignores SIGPIPE, SIGHUP and SIGINT: for a process that must not end with whoever talks to it.
 pub fn ignore_session_signals() {
     for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {

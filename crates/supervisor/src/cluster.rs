@@ -104,6 +104,7 @@ impl Cluster {
         if let Some(node) = &node {
             control::serve(&config.settings.instance, node, &scope)?;
         }
+        tasks.spawn(stop.clone().run_until_cancelled_owned(crate::memory::keep_small()));
         Ok(Self { config, names, credentials, steps, control_plane, node, stop, tasks, failure })
     }
 

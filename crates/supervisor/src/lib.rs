@@ -11,6 +11,7 @@ mod control;
 mod control_plane;
 pub mod demo;
 mod files;
+mod memory;
 mod metrics;
 mod names;
 mod node;
