@@ -43,10 +43,19 @@ pub struct Config {
     pub issuer: String,
 }
 
+/// Who the controllers are to the API server.
+#[derive(Clone)]
+pub struct Clients {
+    /// `system:kube-controller-manager`, which reads what the caches hold.
+    pub manager: Client,
+    /// The client of a service account of `kube-system`: each controller writes with the rights of its own.
+    pub account: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+}
+
 /// Runs every controller until `stop`. The handle ends when everything under way is done.
-pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHandle<()> {
+pub fn start(config: Config, clients: Clients, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let context = Context::new(config, client, stop);
+        let context = Context::new(config, clients, stop);
         if context.stop.run_until_cancelled(context.informers.wait_synced()).await.is_some() {
             workloads::start(&context);
             sets::start(&context);
@@ -69,7 +78,7 @@ pub fn start(config: Config, client: Client, stop: CancellationToken) -> JoinHan
 /// What controllers share.
 pub(crate) struct Context {
     config: Config,
-    client: Client,
+    clients: Clients,
     stop: CancellationToken,
     tasks: TaskTracker,
     informers: Informers,
@@ -77,19 +86,43 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    fn new(config: Config, client: Client, stop: CancellationToken) -> Self {
-        let informers = Informers::new(&client, &stop);
+    fn new(config: Config, clients: Clients, stop: CancellationToken) -> Self {
+        let informers = Informers::new(&clients.manager, &stop);
         let caches = Arc::new(informers.caches());
-        Self { config, client, stop, tasks: TaskTracker::new(), informers, caches }
+        Self { config, clients, stop, tasks: TaskTracker::new(), informers, caches }
     }
 
     /// Hands of a controller; `component` is the source of its events.
     fn hands(&self, component: &str) -> Hands {
-        Hands::new(&self.client, component, self.caches.clone())
+        let client = match account(component) {
+            Some(account) => (self.clients.account)(account),
+            None => self.clients.manager.clone(),
+        };
+        Hands::new(&client, component, self.caches.clone())
     }
 
     /// Runs a controller over its queue.
     fn spawn<R: Reconcile>(&self, reconciler: R, queue: &Queue<R::Key>, workers: usize) {
         self.tasks.spawn(run(reconciler, queue.clone(), workers, self.stop.clone()));
     }
+}
+
+/// The service account of a controller, whose role `system:controller:NAME` is among the bootstrap roles; `None` for what
+/// the controller manager does itself. Source: `kube-controller-manager --use-service-account-credentials`.
+fn account(component: &str) -> Option<&str> {
+    Some(match component {
+        "serviceaccount-token-controller" => return None,
+        "controllermanager" => "disruption-controller",
+        "csrcleaner" => "certificate-controller",
+        "daemonset-controller" => "daemon-set-controller",
+        "endpoint-slice-controller" => "endpointslice-controller",
+        "endpoint-slice-mirroring-controller" => "endpointslicemirroring-controller",
+        "ephemeral_volume" => "ephemeral-volume-controller",
+        "garbage-collector-controller" => "generic-garbage-collector",
+        "persistentvolume-controller" => "persistent-volume-binder",
+        "root-ca-certificate-publisher" => "root-ca-cert-publisher",
+        "serviceaccount-controller" => "service-account-controller",
+        "taint-eviction-controller" => "node-controller",
+        own => own,
+    })
 }

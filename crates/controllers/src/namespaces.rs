@@ -74,7 +74,7 @@ fn start_deletion(context: &Context) {
         }
     });
     let hands = context.hands("namespace-controller");
-    context.spawn(Deletion { hands, informers, client: context.client.clone() }, &queue, WORKERS);
+    context.spawn(Deletion { client: hands.client().clone(), hands, informers }, &queue, WORKERS);
 }
 
 /// Empties namespaces that are being deleted.

@@ -104,15 +104,22 @@ impl ControlPlane {
     }
 
     fn start_controllers(&self, credentials: &Credentials, scope: &Scope) {
-        let manager = UserInfo::authenticated("system:kube-controller-manager", &["system:masters"]);
+        let manager = UserInfo::authenticated("system:kube-controller-manager", &[]);
         let config = coracle_controllers::Config {
             root_ca_pem: credentials.ca_cert_pem.clone(),
             ca_key_pem: credentials.ca_key_pem.clone(),
             service_account_key_pem: credentials.service_account_key_pem.clone(),
             issuer: ISSUER.to_owned(),
         };
-        let client = self.client(manager, "kube-controller-manager");
-        let controllers = coracle_controllers::start(config, client, scope.stop.clone());
+        let server = self.server.clone();
+        let account = move |name: &str| {
+            Client::new(Arc::new(server.in_process(system_account(name))), "kube-controller-manager")
+        };
+        let clients = coracle_controllers::Clients {
+            manager: self.client(manager, "kube-controller-manager"),
+            account: Arc::new(account),
+        };
+        let controllers = coracle_controllers::start(config, clients, scope.stop.clone());
         let scheduler = UserInfo::authenticated("system:kube-scheduler", &[]);
         let client = self.client(scheduler, "kube-scheduler");
         let scheduler = coracle_scheduler::start(coracle_scheduler::Config::default(), client, scope.stop.clone());
@@ -128,6 +135,12 @@ impl ControlPlane {
     pub fn stop(&self) {
         self.server.stop();
     }
+}
+
+/// A service account of `kube-system`.
+pub(crate) fn system_account(name: &str) -> UserInfo {
+    let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+    UserInfo::authenticated(&format!("system:serviceaccount:kube-system:{name}"), &groups)
 }
 
 /// Opens the store, with secrets encrypted on the disk.

@@ -16,7 +16,7 @@ use coracle_runtime::Runtime;
 
 use crate::Names;
 use crate::cluster::{Config, Scope};
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, system_account};
 
 /// The way into the kubelet of this process.
 pub(crate) use coracle_kubelet::Door as KubeletDoor;
@@ -145,14 +145,16 @@ async fn start_kubelet(
 }
 
 async fn start_dns(config: &Config, names: &Names, plane: &ControlPlane, scope: &Scope) -> Result<()> {
-    let client = plane.client(UserInfo::authenticated("system:coracle-dns", &["system:masters"]), "coracle-dns");
+    // Making its Service is a matter of whoever sets the cluster up.
+    let installer = plane.client(UserInfo::authenticated("kubernetes-admin", &["system:masters"]), "coracle-dns");
     let service = coracle_dns::DnsService {
         cluster_ip: names.dns,
         endpoints: vec![names.gateway],
         endpoint_port: DNS_PORT,
         node_name: config.settings.node_name.clone(),
     };
-    coracle_dns::ensure_service(&client, &service).await?;
+    coracle_dns::ensure_service(&installer, &service).await?;
+    let client = plane.client(system_account("coredns"), "coracle-dns");
     let dns = coracle_dns::Config {
         listen: vec![SocketAddr::new(names.gateway, DNS_PORT)],
         cluster_domain: config.settings.cluster_domain.clone(),

@@ -48,12 +48,8 @@ pub fn start(context: &Context) -> Census {
         Shared { graph: Arc::default(), resources: Arc::default(), listener: Arc::default(), queue: queue.clone() };
     let census = Census { shared: shared.clone() };
     let monitors = Monitors::new(context, shared.clone());
-    let collector = Collector {
-        shared,
-        absent: Mutex::default(),
-        hands: context.hands("garbage-collector-controller"),
-        client: context.client.clone(),
-    };
+    let hands = context.hands("garbage-collector-controller");
+    let collector = Collector { shared, absent: Mutex::default(), client: hands.client().clone(), hands };
     let stop = context.stop.clone();
     let run = coracle_driver::run(collector, queue, WORKERS, context.stop.clone());
     context.tasks.spawn(async move {

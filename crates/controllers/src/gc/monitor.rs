@@ -111,7 +111,7 @@ impl Monitors {
     pub fn new(context: &Context, shared: Shared) -> Self {
         let (changed, changes) = mpsc::channel(1);
         Self {
-            client: context.client.clone(),
+            client: context.clients.manager.clone(),
             shared,
             stop: context.stop.clone(),
             tasks: context.tasks.clone(),
