@@ -34,7 +34,7 @@ pub fn start(context: &Context) {
     });
     let scaler = Scaler {
         hands: context.hands(NAME),
-        client: context.client.clone(),
+        client: context.hands(NAME).client().clone(),
         informers: context.informers.clone(),
         memories: Mutex::default(),
     };

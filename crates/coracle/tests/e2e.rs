@@ -52,6 +52,7 @@ fn a_cluster_from_start_to_reset() {
         eprintln!("log of the cluster:\n{}", tail(&world.cluster.log()));
         panic!("failed: {failures:?}");
     }
+    scenarios::rights::nothing_of_ours_is_refused(&world);
     scenarios::restart::survives_sigkill(&mut world);
     scenarios::restart::stops_and_goes_on(&mut world);
     scenarios::reset::leaves_nothing(&mut world);

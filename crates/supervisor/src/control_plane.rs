@@ -97,8 +97,7 @@ impl ControlPlane {
     }
 
     fn start_metrics(&self, door: &LocalMetrics, scope: &Scope) {
-        let user = UserInfo::authenticated("system:coracle-metrics", &["system:masters"]);
-        let metrics = Metrics::new(self.client(user, "coracle-metrics"));
+        let metrics = Metrics::new(self.client(system_account("metrics-server"), "coracle-metrics"));
         door.set(metrics.clone());
         scope.tasks.spawn(metrics.run(scope.stop.clone()));
     }
@@ -112,9 +111,8 @@ impl ControlPlane {
             issuer: ISSUER.to_owned(),
         };
         let server = self.server.clone();
-        let account = move |name: &str| {
-            Client::new(Arc::new(server.in_process(system_account(name))), "kube-controller-manager")
-        };
+        let account =
+            move |name: &str| Client::new(Arc::new(server.in_process(system_account(name))), "kube-controller-manager");
         let clients = coracle_controllers::Clients {
             manager: self.client(manager, "kube-controller-manager"),
             account: Arc::new(account),

@@ -9,6 +9,7 @@ mod node;
 mod pods;
 pub mod reset;
 pub mod restart;
+pub mod rights;
 mod verbs;
 mod workloads;
 
