@@ -5,6 +5,8 @@
 //! hierarchy has no controllers, but still kills, freezes and reports emptiness. Nothing outside the given path is
 //! written, except the controllers that v2 parents must hand down and the cpusets that v1 parents must have.
 
+#[cfg(test)]
+mod enforced;
 mod limits;
 mod usage;
 
