@@ -205,9 +205,9 @@ impl Validation {
 }
 
 /// `status.typeChecking.expressionWarnings` of a policy: what the types of the kinds that it matches have against its
-/// expressions. `kinds` are their names and types.
+/// expressions. `kinds` are their names and types, `params` the type of the parameters, where it is known.
 #[must_use]
-pub fn type_check(policy: &Value, kinds: &[(String, Ty)]) -> Vec<Value> {
+pub fn type_check(policy: &Value, kinds: &[(String, Ty)], params: Option<&Ty>) -> Vec<Value> {
     let spec = &policy["spec"];
     let mut warnings = Vec::new();
     for (index, validation) in spec["validations"].as_array().into_iter().flatten().enumerate() {
@@ -216,13 +216,13 @@ pub fn type_check(policy: &Value, kinds: &[(String, Ty)]) -> Vec<Value> {
             let found: Vec<String> = kinds
                 .iter()
                 .filter_map(|(name, ty)| {
-                    let error = compile_cel(source, &typed(spec, ty)).err()?;
-                    Some(format!("{name}: {error}\n"))
+                    let error = compile_cel(source, &typed(spec, ty, params)).err()?;
+                    Some(format!("{name}: compilation failed: {error}\n"))
                 })
                 .collect();
             if !found.is_empty() {
                 let field = format!("spec.validations[{index}].{key}");
-                warnings.push(json!({ "fieldRef": field, "warning": found.concat() }));
+                warnings.push(json!({ "fieldRef": field, "warning": found.join("\n") }));
             }
         }
     }
@@ -230,11 +230,13 @@ pub fn type_check(policy: &Value, kinds: &[(String, Ty)]) -> Vec<Value> {
 }
 
 /// The environment in which the object is of a kind.
-fn typed(spec: &Value, ty: &Ty) -> Env {
+fn typed(spec: &Value, ty: &Ty, params: Option<&Ty>) -> Env {
     let mut env = environment(spec["paramKind"].is_object());
     for (name, known) in &mut env.variables {
-        if name == "object" || name == "oldObject" {
-            *known = ty.clone();
+        match (name.as_ref(), params) {
+            ("object" | "oldObject", _) => *known = ty.clone(),
+            ("params", Some(params)) => *known = params.clone(),
+            _ => {}
         }
     }
     env

@@ -128,17 +128,17 @@ fn types_are_checked_beside() {
     let kind = Gvk::new("apps", "v1", "Deployment");
     let kinds = [("apps/v1, Kind=Deployment".to_owned(), builtin_ty(builtin().kind(&kind).expect("kind")))];
     let good = json!({ "spec": { "validations": [{ "expression": "object.spec.replicas > 1" }] } });
-    assert_eq!(type_check(&good, &kinds), Vec::<Value>::new());
+    assert_eq!(type_check(&good, &kinds, None), Vec::<Value>::new());
     let bad = json!({ "spec": { "validations": [
         { "expression": "object.spec.replicas > '1'", "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas" },
     ] } });
-    let warnings = type_check(&bad, &kinds);
+    let warnings = type_check(&bad, &kinds, None);
     expect![[r#"
-        spec.validations[0].expression: apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'
+        spec.validations[0].expression: apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'
          | object.spec.replicas > '1'
          | .....................^
 
-        spec.validations[0].messageExpression: apps/v1, Kind=Deployment: ERROR: <input>:1:28: found no matching overload for '_+_' applied to '(string, int)'
+        spec.validations[0].messageExpression: apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:28: found no matching overload for '_+_' applied to '(string, int)'
          | 'wants replicas > 1, got ' + object.spec.replicas
          | ...........................^
     "#]]
@@ -149,7 +149,7 @@ fn types_are_checked_beside() {
             .collect::<Vec<_>>()
             .join("\n"),
     );
-    assert_eq!(type_check(&bad, &[("x".to_owned(), Ty::Dyn)]), Vec::<Value>::new());
+    assert_eq!(type_check(&bad, &[("x".to_owned(), Ty::Dyn)], None), Vec::<Value>::new());
 }
 
 #[test]

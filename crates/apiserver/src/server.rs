@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Policies, Webhooks, policy_status};
 use crate::aggregation::Aggregation;
 use crate::config::{Config, StartError};
 use crate::derived::Derived;
@@ -53,6 +54,8 @@ pub struct Server {
     pub(crate) audit: Audit,
     pub(crate) outgoing: Outgoing,
     pub(crate) aggregation: Aggregation,
+    pub(crate) policies: Policies,
+    pub(crate) webhooks: Webhooks,
     pub(crate) documents: crate::discovery::Documents,
     resources: Derived<Resources>,
     pub(crate) state: crate::registry::State,
@@ -87,6 +90,8 @@ impl Server {
             audit,
             outgoing,
             aggregation: Aggregation::new(),
+            policies: Policies::new(),
+            webhooks: Webhooks::new(),
             documents: Default::default(),
             resources,
             tls,
@@ -97,6 +102,7 @@ impl Server {
         flow::refresh(&server).await;
         tokio::spawn(flow::keep_up(Arc::downgrade(&server)));
         tokio::spawn(crd_clean_up::run(Arc::downgrade(&server), server.stopping.clone()));
+        tokio::spawn(policy_status::run(Arc::downgrade(&server), server.stopping.clone()));
         Ok(server)
     }
 

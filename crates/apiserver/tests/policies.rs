@@ -113,3 +113,98 @@ async fn custom_resources_obey_their_rules() {
     assert_eq!(code, 422);
     assert_eq!(message, "Tab.example.com \"b\" is invalid: spec: Invalid value: failed rule: self.x + self.y > 0");
 }
+
+/// Waits until `find` finds something.
+async fn until<T>(what: &str, find: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        if let Some(found) = find().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn policies_are_checked_with_the_types_of_what_they_match() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    post(&admin, CRDS, definition("self.x + self.y > 0")).await.expect("definition");
+    let rule = |group: &str, resource: &str| json!({ "operations": ["*"], "apiGroups": [group], "apiVersions": ["v1"], "resources": [resource] });
+    let mut made = policy(
+        "ValidatingAdmissionPolicy",
+        json!({ "validations": [{ "expression": "object.spec.replicas > 1" }, { "expression": "object.metadata.name != ''" }] }),
+    );
+    made["spec"]["matchConstraints"]["resourceRules"] =
+        json!([rule("apps", "deployments"), rule("example.com", "tabs")]);
+    let path = format!("{ADMISSION}/validatingadmissionpolicies");
+    post(&admin, &path, made).await.expect("policy");
+    let status = until("the policy is not checked", async || {
+        let found = admin.get_json(&format!("{path}/p")).await.expect("policy");
+        (found["status"]["observedGeneration"] == 1).then(|| found["status"].clone())
+    })
+    .await;
+    let place = " | object.spec.replicas > 1\n | ...........^";
+    let expected = format!(
+        "example.com/v1, Kind=Tab: compilation failed: ERROR: <input>:1:12: undefined field 'replicas'\n{place}\n"
+    );
+    assert_eq!(
+        status["typeChecking"]["expressionWarnings"],
+        json!([{ "fieldRef": "spec.validations[0].expression", "warning": expected }])
+    );
+}
+
+#[tokio::test]
+async fn what_policies_say_is_noted_in_the_audit_log() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("audit.log");
+    let audit = coracle_apiserver::AuditConfig { path: path.clone(), file_bytes_max: 1 << 20, files_max: 2 };
+    let cluster = Cluster::start_with("127.0.0.1:0", |config| config.audit = Some(audit)).await;
+    let admin = cluster.admin();
+    let made = policy(
+        "ValidatingAdmissionPolicy",
+        json!({ "validations": [{ "expression": "object.spec.replicas > 1" }],
+            "auditAnnotations": [{ "key": "replicas", "valueExpression": "'there are ' + string(object.spec.replicas)" }] }),
+    );
+    post(&admin, &format!("{ADMISSION}/validatingadmissionpolicies"), made).await.expect("policy");
+    let bound =
+        binding("ValidatingAdmissionPolicyBinding", json!({ "policyName": "p", "validationActions": ["Audit"] }));
+    post(&admin, &format!("{ADMISSION}/validatingadmissionpolicybindings"), bound).await.expect("binding");
+    post(&admin, DEPLOYMENTS, deployment("one", 1)).await.expect("noted, not denied");
+    let annotations = until("the audit log says nothing", async || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events
+            .into_iter()
+            .find(|event| event["annotations"]["p/replicas"].is_string())
+            .map(|event| event["annotations"].clone())
+    })
+    .await;
+    assert_eq!(annotations["p/replicas"], "there are 1");
+    let failure = annotations["validation.policy.admission.k8s.io/validation_failure"].as_str().expect("a failure");
+    let expected = json!([{ "message": "failed expression: object.spec.replicas > 1", "policy": "p", "binding": "b",
+        "expressionIndex": 0, "validationActions": ["Audit"] }]);
+    assert_eq!(serde_json::from_str::<Value>(failure).expect("json"), expected);
+}
+
+#[tokio::test]
+async fn a_changed_policy_counts_at_once() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let path = format!("{ADMISSION}/validatingadmissionpolicies");
+    let made = |limit: u32| {
+        policy(
+            "ValidatingAdmissionPolicy",
+            json!({ "validations": [{ "expression": format!("object.spec.replicas > {limit}") }] }),
+        )
+    };
+    post(&admin, &path, made(1)).await.expect("policy");
+    let bound =
+        binding("ValidatingAdmissionPolicyBinding", json!({ "policyName": "p", "validationActions": ["Deny"] }));
+    post(&admin, &format!("{ADMISSION}/validatingadmissionpolicybindings"), bound).await.expect("binding");
+    post(&admin, DEPLOYMENTS, deployment("one", 1)).await.expect_err("denied");
+    let patch = json!({ "spec": made(0)["spec"] }).to_string().into_bytes();
+    admin.call(Method::PATCH, &format!("{path}/p"), "application/merge-patch+json", patch).await.expect("changed");
+    post(&admin, DEPLOYMENTS, deployment("one", 1)).await.expect("allowed");
+}

@@ -4,13 +4,18 @@
 
 mod certificates;
 mod policies;
+pub(crate) mod policy_status;
 pub(crate) mod quota;
 mod rbac;
 mod webhooks;
 
+pub(crate) use policies::Policies;
+pub(crate) use webhooks::Webhooks;
+
 use coracle_api_access::Attributes;
 use coracle_api_access::admission::{self as decide, Lookup, Request};
 use coracle_api_meta::{Gvr, Status, Value};
+use serde_json::json;
 
 use crate::http::Ctx;
 use crate::registry::admit::{Attempt, Operation};
@@ -47,6 +52,33 @@ impl Lookup for View<'_> {
     fn suffix(&self) -> String {
         time::random_suffix(5)
     }
+}
+
+/// The options of the request, as hooks and policies see them.
+fn options(attempt: &Attempt<'_>) -> Value {
+    let kind = match attempt.operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if attempt.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    let query = &attempt.ctx.query;
+    let fields: &[&str] = if attempt.operation == Operation::Delete {
+        &["propagationPolicy"]
+    } else {
+        &["fieldManager", "fieldValidation"]
+    };
+    for field in fields {
+        let value = query.get(field);
+        if !value.is_empty() {
+            options[*field] = value.into();
+        }
+    }
+    options
 }
 
 /// The write as the decisions see it.

@@ -1,6 +1,9 @@
 //! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: finds the policies, bindings and parameters that a write meets, and
 //! acts on what `api-policy` decides. Source: `k8s.io/apiserver/pkg/admission/plugin/policy`.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use coracle_api_access::Attributes;
 use coracle_api_access::admission::Lookup;
 use coracle_api_meta::object::ObjectExt;
@@ -8,18 +11,27 @@ use coracle_api_meta::{Cause, GroupVersion, Gvk, LabelSelector, Status, Value};
 use coracle_api_policy::{
     Action, Decision, MutatingPolicy, Query, Request, ValidatingPolicy, denial, expression_errors, matching, warning_of,
 };
+use serde_json::json;
 
-use super::View;
+use super::{View, options};
+use crate::derived::Derived;
+use crate::http::authz::objects as stored;
 use crate::registry::admit::{Attempt, Operation};
 use crate::registry::objects;
 
 const GROUP: &str = "admissionregistration.k8s.io";
+const VALIDATING: &str = "admissionregistration.k8s.io/validatingadmissionpolicies";
+const VALIDATING_BINDINGS: &str = "admissionregistration.k8s.io/validatingadmissionpolicybindings";
+const MUTATING: &str = "admissionregistration.k8s.io/mutatingadmissionpolicies";
+const MUTATING_BINDINGS: &str = "admissionregistration.k8s.io/mutatingadmissionpolicybindings";
+const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 /// What a write is to policies, as far as it must be made for them.
 pub(super) struct Facts {
     kind: Gvk,
     resource: coracle_api_meta::Gvr,
     namespace: Option<Value>,
+    options: Value,
 }
 
 impl Facts {
@@ -31,6 +43,7 @@ impl Facts {
             kind: resource.gvk(),
             resource: resource.gvr(),
             namespace: within.then(|| View(attempt.ctx).find("", "namespaces", "", namespace)).flatten(),
+            options: options(attempt),
         }
     }
 
@@ -45,7 +58,7 @@ impl Facts {
             object: object.filter(|object| !object.is_null()),
             old_object: attempt.old,
             namespace_object: self.namespace.as_ref(),
-            options: None,
+            options: Some(&self.options).filter(|options| options.is_object()),
             dry_run: attempt.dry_run,
             user: &attempt.ctx.user,
             ask: None,
@@ -72,32 +85,70 @@ pub(super) fn asked(attempt: &Attempt<'_>, query: &Query) -> (bool, String) {
     (View(attempt.ctx).allows(&attributes), String::new())
 }
 
-/// Whether there are policies of a kind at all.
-fn any(attempt: &Attempt<'_>, plural: &str) -> bool {
-    attempt.ctx.server.store.local_count(&format!("{GROUP}/{plural}")) > 0
+/// A policy as requests meet it: compiled once, with the bindings that name it.
+pub(crate) struct Bound<P> {
+    policy: Value,
+    compiled: Arc<P>,
+    bindings: Vec<Value>,
 }
 
-/// Policies of a kind whose constraints match, each with its bindings that match.
-fn matched(attempt: &Attempt<'_>, plural: &str, request: &Request<'_>) -> Vec<(Value, Vec<Value>)> {
-    let view = View(attempt.ctx);
-    if matching::is_exempt(request) {
-        return Vec::new();
+type All<P> = Derived<Vec<Bound<P>>>;
+/// Compiled policies by UID and generation.
+type Compiled<P> = Mutex<HashMap<(String, i64), Arc<P>>>;
+
+/// All policies, made anew when one of them or of their bindings changes.
+pub(crate) struct Policies {
+    validating: All<ValidatingPolicy>,
+    mutating: All<MutatingPolicy>,
+}
+
+impl Policies {
+    pub(crate) fn new() -> Self {
+        Self {
+            validating: all(VALIDATING, VALIDATING_BINDINGS, ValidatingPolicy::compile),
+            mutating: all(MUTATING, MUTATING_BINDINGS, MutatingPolicy::compile),
+        }
     }
-    let mut policies = view.all(GROUP, plural, "");
-    policies.retain(|policy| matching::resources(&policy["spec"]["matchConstraints"], request));
-    if policies.is_empty() {
-        return Vec::new();
-    }
-    policies.sort_by(|a, b| a.name().cmp(b.name()));
-    let bindings = view.all(GROUP, &plural.replace("policies", "policybindings"), "");
-    let of = |policy: &Value| {
-        let bound = bindings.iter().filter(|binding| {
-            binding["spec"]["policyName"] == policy.name()
-                && matching::resources(&binding["spec"]["matchResources"], request)
-        });
-        bound.cloned().collect()
-    };
-    policies.into_iter().map(|policy| (of(&policy), policy)).map(|(bindings, policy)| (policy, bindings)).collect()
+}
+
+fn all<P: Send + Sync + 'static>(
+    policies: &'static str,
+    bindings: &'static str,
+    compile: impl Fn(&Value) -> P + Send + Sync + 'static,
+) -> All<P> {
+    let known: Compiled<P> = Mutex::default();
+    Derived::new(&[policies, bindings], move |store| {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut policies = stored(store, policies);
+        policies.sort_by(|a, b| a.name().cmp(b.name()));
+        let bindings = stored(store, bindings);
+        let bound: Vec<Bound<P>> = policies
+            .into_iter()
+            .map(|policy| {
+                let key = key_of(&policy);
+                let compiled = Arc::clone(known.entry(key).or_insert_with(|| Arc::new(compile(&policy))));
+                let own = bindings.iter().filter(|binding| binding["spec"]["policyName"] == policy.name());
+                Bound { bindings: own.cloned().collect(), compiled, policy }
+            })
+            .collect();
+        known.retain(|key, _| bound.iter().any(|own| key_of(&own.policy) == *key));
+        bound
+    })
+}
+
+fn key_of(policy: &Value) -> (String, i64) {
+    let generation = policy.at(&["metadata", "generation"]).and_then(Value::as_i64).unwrap_or_default();
+    (policy.uid().to_owned(), generation)
+}
+
+/// Whether a policy's constraints match a request.
+fn concerns<P>(own: &Bound<P>, request: &Request<'_>) -> bool {
+    !own.bindings.is_empty() && matching::resources(&own.policy["spec"]["matchConstraints"], request)
+}
+
+/// The bindings of a policy that match a request.
+fn bound_to<'a, P>(own: &'a Bound<P>, request: &Request<'_>) -> Vec<&'a Value> {
+    own.bindings.iter().filter(|binding| matching::resources(&binding["spec"]["matchResources"], request)).collect()
 }
 
 /// The parameters with which a binding runs its policy; a policy without `paramKind` runs once without.
@@ -157,33 +208,59 @@ fn denied(attempt: &Attempt<'_>, message: String, reason: &str) -> Status {
 /// Holds a write against the validating policies.
 pub(super) fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     compiles(attempt, object)?;
-    if !any(attempt, "validatingadmissionpolicies") {
+    let store = &*attempt.ctx.server.store;
+    if store.local_count(VALIDATING) == 0 {
         return Ok(());
     }
     let facts = Facts::of(attempt);
     let ask = |query: &Query| asked(attempt, query);
     let request = Request { ask: Some(&ask), ..facts.request(attempt, Some(object)) };
-    for (policy, bindings) in matched(attempt, "validatingadmissionpolicies", &request) {
-        if bindings.is_empty() {
-            continue;
-        }
-        let compiled = ValidatingPolicy::compile(&policy);
-        for binding in &bindings {
-            let decisions = match parameters(attempt, &policy, binding) {
-                Ok(found) => {
-                    let outcomes = found.iter().map(|params| compiled.evaluate(&request, params.as_ref()));
-                    outcomes.flat_map(|outcome| outcome.decisions).collect()
-                }
-                Err(_) if policy["spec"]["failurePolicy"] == "Ignore" => Vec::new(),
-                Err(error) => {
-                    let message = format!("failed to configure binding: {error}");
-                    vec![Decision { index: 0, message, reason: String::new() }]
-                }
-            };
-            act(attempt, &policy, binding, &decisions)?;
+    if matching::is_exempt(&request) {
+        return Ok(());
+    }
+    let policies = attempt.ctx.server.policies.validating.get(store);
+    let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut denial = Ok(());
+    for own in policies.iter().filter(|own| concerns(own, &request)) {
+        for binding in bound_to(own, &request) {
+            let decisions = decide(attempt, own, binding, &request, &mut annotations);
+            denial = denial.and(act(attempt, &own.policy, binding, &decisions));
         }
     }
-    Ok(())
+    for (key, values) in annotations {
+        attempt.ctx.annotate(&key, &values.join(", "));
+    }
+    denial
+}
+
+/// What a policy says of a request with the parameters of one binding.
+fn decide(
+    attempt: &Attempt<'_>,
+    own: &Bound<ValidatingPolicy>,
+    binding: &Value,
+    request: &Request<'_>,
+    annotations: &mut BTreeMap<String, Vec<String>>,
+) -> Vec<Decision> {
+    let found = match parameters(attempt, &own.policy, binding) {
+        Ok(found) => found,
+        Err(_) if own.policy["spec"]["failurePolicy"] == "Ignore" => return Vec::new(),
+        Err(error) => {
+            let message = format!("failed to configure binding: {error}");
+            return vec![Decision { index: 0, message, reason: String::new() }];
+        }
+    };
+    let mut decisions = Vec::new();
+    for params in &found {
+        let outcome = own.compiled.evaluate(request, params.as_ref());
+        decisions.extend(outcome.decisions);
+        for (key, value) in outcome.annotations {
+            let values = annotations.entry(format!("{}/{key}", own.policy.name())).or_default();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+    }
+    decisions
 }
 
 /// Whether the expressions of a policy or webhook configuration that is written compile.
@@ -199,13 +276,23 @@ fn compiles(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&resource.gvk(), attempt.name, &errors)) }
 }
 
-/// Denies or warns, as the binding says.
+/// Denies, warns or notes, as the binding says.
 fn act(attempt: &Attempt<'_>, policy: &Value, binding: &Value, decisions: &[Decision]) -> Result<(), Status> {
     let actions = Action::of(binding);
     for decision in decisions {
         if actions.contains(&Action::Warn) {
             attempt.ctx.warn(warning_of(policy.name(), binding.name(), decision));
         }
+    }
+    if actions.contains(&Action::Audit) && !decisions.is_empty() {
+        let failures: Vec<Value> = decisions
+            .iter()
+            .map(|decision| {
+                json!({"message": decision.message, "policy": policy.name(), "binding": binding.name(),
+                    "expressionIndex": decision.index, "validationActions": binding["spec"]["validationActions"]})
+            })
+            .collect();
+        attempt.ctx.annotate(VALIDATION_FAILURE, &Value::from(failures).to_string());
     }
     match decisions.first().filter(|_| actions.contains(&Action::Deny)) {
         Some(decision) => Err(denied(attempt, denial(policy.name(), binding.name(), decision), &decision.reason)),
@@ -215,24 +302,26 @@ fn act(attempt: &Attempt<'_>, policy: &Value, binding: &Value, decisions: &[Deci
 
 /// Lets the mutating policies change an object; those that ask for it see it again when others changed it after them.
 pub(super) fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
+    let store = &*attempt.ctx.server.store;
     let writes = matches!(attempt.operation, Operation::Create | Operation::Update);
-    if !writes || !any(attempt, "mutatingadmissionpolicies") {
+    if !writes || store.local_count(MUTATING) == 0 {
         return Ok(());
     }
     let facts = Facts::of(attempt);
-    let policies = matched(attempt, "mutatingadmissionpolicies", &facts.request(attempt, Some(object)));
+    if matching::is_exempt(&facts.request(attempt, Some(object))) {
+        return Ok(());
+    }
+    let all = attempt.ctx.server.policies.mutating.get(store);
+    let policies: Vec<&Bound<MutatingPolicy>> =
+        all.iter().filter(|own| concerns(own, &facts.request(attempt, Some(object)))).collect();
     let mut seen: Vec<Option<Value>> = vec![None; policies.len()];
     for again in [false, true] {
-        for ((policy, bindings), seen) in policies.iter().zip(&mut seen) {
-            if bindings.is_empty() {
+        for (own, seen) in policies.iter().zip(&mut seen) {
+            if again && (!own.compiled.reinvoke || seen.as_ref() == Some(object)) {
                 continue;
             }
-            let compiled = MutatingPolicy::compile(policy);
-            if again && (!compiled.reinvoke || seen.as_ref() == Some(object)) {
-                continue;
-            }
-            for binding in bindings {
-                change(attempt, &facts, &compiled, policy, binding, object)?;
+            for binding in bound_to(own, &facts.request(attempt, Some(object))) {
+                change(attempt, &facts, &own.compiled, &own.policy, binding, object)?;
             }
             *seen = Some(object.clone());
         }

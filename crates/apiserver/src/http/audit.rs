@@ -80,6 +80,10 @@ fn event(ctx: &Ctx, started: jiff::Timestamp, code: u16) -> Value {
         let reference = fields.into_iter().filter(|(_, value)| !value.is_empty());
         event["objectRef"] = reference.map(|(key, value)| (key.to_owned(), Value::from(value.as_str()))).collect();
     }
+    let annotations = ctx.annotations();
+    if !annotations.is_empty() {
+        event["annotations"] = annotations.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
+    }
     event
 }
 

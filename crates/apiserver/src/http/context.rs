@@ -13,6 +13,9 @@ use crate::server::Server;
 /// Warnings of one answer.
 const WARNINGS_MAX: usize = 50;
 
+/// Annotations of one audit event.
+const ANNOTATIONS_MAX: usize = 100;
+
 /// What handlers know about a request besides its body.
 pub(crate) struct Ctx {
     pub server: Arc<Server>,
@@ -25,6 +28,7 @@ pub(crate) struct Ctx {
     pub headers: HeaderMap,
     pub audit_id: String,
     warnings: Mutex<Vec<String>>,
+    annotations: Mutex<Vec<(String, String)>>,
 }
 
 impl Ctx {
@@ -47,6 +51,7 @@ impl Ctx {
             headers,
             audit_id,
             warnings: Mutex::default(),
+            annotations: Mutex::default(),
         }
     }
 
@@ -54,6 +59,18 @@ impl Ctx {
     pub(crate) fn internal(server: Arc<Server>) -> Self {
         let user = UserInfo::authenticated("system:apiserver", &["system:masters"]);
         Self::new(server, user, RequestInfo::default(), Method::GET, "", HeaderMap::new(), String::new())
+    }
+
+    /// Adds an annotation to the request's audit events. The first word of a key counts.
+    pub(crate) fn annotate(&self, key: &str, value: &str) {
+        let mut annotations = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
+        if annotations.len() < ANNOTATIONS_MAX && !annotations.iter().any(|(own, _)| own == key) {
+            annotations.push((key.to_owned(), value.to_owned()));
+        }
+    }
+
+    pub(crate) fn annotations(&self) -> Vec<(String, String)> {
+        self.annotations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds a `Warning` header to the answer.

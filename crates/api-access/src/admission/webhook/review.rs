@@ -63,6 +63,8 @@ pub struct Answer {
     /// Base64 of a JSON patch; only of hooks that mutate.
     pub patch: Option<String>,
     pub status: Value,
+    /// For the audit log, by keys of the hook's own.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Reads the answer to the review `uid` of `version`, or says what is wrong with it.
@@ -98,7 +100,10 @@ pub fn read(review: &Value, uid: &str, version: &str, mutating: bool) -> Result<
         }
     }
     let warnings = super::list(response, &["warnings"]).filter_map(Value::as_str).map(str::to_owned).collect();
+    let annotations = response.get("auditAnnotations").and_then(Value::as_object).into_iter().flatten();
+    let annotations = annotations.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
     Ok(Answer {
+        annotations,
         allowed: response.get("allowed") == Some(&Value::Bool(true)),
         warnings,
         patch: (mutating && !patch.is_empty()).then(|| patch.to_owned()),

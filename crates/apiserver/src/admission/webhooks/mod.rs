@@ -14,7 +14,9 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::policies::{Facts, asked};
-use super::{View, with_request};
+use super::{View, options, with_request};
+use crate::derived::Derived;
+use crate::http::authz::objects as stored;
 use crate::outgoing;
 use crate::registry::admit::{Attempt, Operation};
 use crate::registry::options::FieldValidation;
@@ -23,9 +25,8 @@ use crate::registry::{conversion, objects};
 use crate::server::Server;
 use crate::time;
 
-const GROUP: &str = "admissionregistration.k8s.io";
-const MUTATING: &str = "mutatingwebhookconfigurations";
-const VALIDATING: &str = "validatingwebhookconfigurations";
+const MUTATING: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
+const VALIDATING: &str = "admissionregistration.k8s.io/validatingwebhookconfigurations";
 
 /// Why a hook gave no answer that counts.
 enum Failure {
@@ -41,14 +42,51 @@ impl From<Status> for Failure {
     }
 }
 
-fn configurations(attempt: &Attempt<'_>, kind: &str) -> Vec<Value> {
-    let store = &attempt.ctx.server.store;
-    let collection = format!("{GROUP}/{kind}");
-    if store.local_count(&collection) == 0 {
-        return Vec::new();
+/// Configurations of one kind, and what was compiled of their hooks, in the order of all hooks.
+pub(crate) struct Configurations {
+    objects: Vec<Value>,
+    known: Vec<Known>,
+}
+
+struct Known {
+    configuration: String,
+    /// `None` without conditions; otherwise what they are, or why they do not compile.
+    conditions: Option<Result<Conditions, String>>,
+}
+
+/// All configurations, read anew when one changes.
+pub(crate) struct Webhooks {
+    mutating: Derived<Configurations>,
+    validating: Derived<Configurations>,
+}
+
+impl Webhooks {
+    pub(crate) fn new() -> Self {
+        let all = |collection: &'static str| {
+            Derived::new(&[collection], move |store| Configurations::of(stored(store, collection)))
+        };
+        Self { mutating: all(MUTATING), validating: all(VALIDATING) }
     }
-    let entries = store.local_range(&collection, "");
-    entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect()
+}
+
+impl Configurations {
+    fn of(objects: Vec<Value>) -> Self {
+        use coracle_api_meta::object::ObjectExt;
+        let known = objects.iter().flat_map(|object| {
+            webhook::hooks(object).map(|hook| Known {
+                configuration: object.name().to_owned(),
+                conditions: hook
+                    .match_conditions()
+                    .map(|own| Conditions::compile(own).map_err(|(_, why)| why.to_string())),
+            })
+        });
+        Self { known: known.collect(), objects }
+    }
+
+    /// The hooks, each with what is known of it.
+    fn hooks(&self) -> Vec<(Hook<'_>, &Known)> {
+        self.objects.iter().flat_map(webhook::hooks).zip(&self.known).collect()
+    }
 }
 
 /// The rows that serve the same objects.
@@ -60,25 +98,25 @@ fn equivalents(attempt: &Attempt<'_>) -> Vec<Arc<Resource>> {
 
 fn matched(
     attempt: &Attempt<'_>,
-    hook: &Hook<'_>,
+    (hook, known): (&Hook<'_>, &Known),
     object: &Value,
     rows: &[Arc<Resource>],
 ) -> Result<Option<Matched>, Status> {
     let gvrs: Vec<Gvr> = rows.iter().map(|row| row.gvr()).collect();
     let matches = |request: &Request<'_>| webhook::matches(hook, request, object, &gvrs, &View(attempt.ctx));
     let Some(matched) = with_request(attempt, matches)? else { return Ok(None) };
-    Ok(conditions_hold(attempt, hook, object)?.then_some(matched))
+    Ok(conditions_hold(attempt, hook, known, object)?.then_some(matched))
 }
 
 /// Whether the match conditions of a hook hold. Source: `webhook/matchconditions/matcher.go`.
-fn conditions_hold(attempt: &Attempt<'_>, hook: &Hook<'_>, object: &Value) -> Result<bool, Status> {
-    let Some(conditions) = hook.match_conditions() else { return Ok(true) };
+fn conditions_hold(attempt: &Attempt<'_>, hook: &Hook<'_>, known: &Known, object: &Value) -> Result<bool, Status> {
+    let Some(conditions) = &known.conditions else { return Ok(true) };
     let failed = |why: String| {
         if hook.ignores_failures() { Ok(false) } else { Err(attempt.forbidden(&why)) }
     };
-    let compiled = match Conditions::compile(conditions) {
+    let compiled = match conditions {
         Ok(compiled) => compiled,
-        Err((_, error)) => return failed(error.to_string()),
+        Err(error) => return failed(error.clone()),
     };
     let facts = Facts::of(attempt);
     let ask = |query: &Query| asked(attempt, query);
@@ -158,28 +196,18 @@ async fn ask(
     for warning in &answer.warnings {
         attempt.ctx.warn(warning.as_str());
     }
+    for (key, value) in &answer.annotations {
+        attempt.ctx.annotate(&format!("{}/{key}", hook.name()), value);
+    }
     if answer.allowed { Ok(answer) } else { Err(webhook::denied(hook.name(), &answer.status).into()) }
 }
 
-fn options(attempt: &Attempt<'_>) -> Value {
-    let kind = match attempt.operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
-        Operation::Connect => return Value::Null,
-    };
-    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
-    if attempt.dry_run {
-        options["dryRun"] = json!(["All"]);
-    }
-    options
-}
-
 /// What becomes of a failure by the hook's policy.
-fn settle(hook: &Hook<'_>, failure: Failure) -> Result<(), Status> {
+fn settle(attempt: &Attempt<'_>, hook: &Hook<'_>, place: &str, failure: Failure) -> Result<(), Status> {
     match failure {
         Failure::Refused(status) => Err(*status),
         Failure::Call(why) if hook.ignores_failures() => {
+            attempt.ctx.annotate(&format!("failed-open.{place}"), hook.name());
             tracing::warn!(webhook = hook.name(), why, "webhook failed, which its policy ignores");
             Ok(())
         }
@@ -189,21 +217,22 @@ fn settle(hook: &Hook<'_>, failure: Failure) -> Result<(), Status> {
 
 /// Lets hooks change the object; the ones that ask for it once more when others changed it after them.
 pub(super) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
-    let configurations = configurations(attempt, MUTATING);
-    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(webhook::hooks).collect();
-    if hooks.is_empty() {
+    let store = &*attempt.ctx.server.store;
+    if store.local_count(MUTATING) == 0 {
         return Ok(());
     }
+    let configurations = attempt.ctx.server.webhooks.mutating.get(store);
+    let hooks = configurations.hooks();
     let rows = equivalents(attempt);
     let (mut invoked, mut again) = (Vec::new(), Vec::new());
     let mut any = false;
     for (index, hook) in hooks.iter().enumerate() {
-        let Some(changed) = mutate_once(attempt, hook, object, &rows).await? else { continue };
+        let Some(changed) = mutate_once(attempt, hook, (0, index), object, &rows).await? else { continue };
         if changed {
             any = true;
             again.append(&mut invoked);
         }
-        if hook.is_reinvoked() {
+        if hook.0.is_reinvoked() {
             invoked.push(index);
         }
     }
@@ -217,30 +246,49 @@ pub(super) async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<
         again.append(&mut invoked);
     }
     again.sort_unstable();
-    for hook in again.into_iter().filter_map(|index| hooks.get(index)) {
-        mutate_once(attempt, hook, object, &rows).await?;
+    for (index, hook) in again.into_iter().filter_map(|index| Some((index, hooks.get(index)?))) {
+        mutate_once(attempt, hook, (1, index), object, &rows).await?;
     }
     Ok(())
 }
 
-/// Whether the object changed, or `None` when the hook was not asked.
+/// Whether the object changed, or `None` when the hook was not asked. What was done is told to the audit log.
 async fn mutate_once(
     attempt: &Attempt<'_>,
-    hook: &Hook<'_>,
+    (hook, known): &(Hook<'_>, &Known),
+    (round, index): (usize, usize),
     object: &mut Value,
     rows: &[Arc<Resource>],
 ) -> Result<Option<bool>, Status> {
-    let Some(matched) = matched(attempt, hook, object, rows)? else { return Ok(None) };
+    let place = format!("mutating.webhook.admission.k8s.io/round_{round}_index_{index}");
+    let mutated = mutate_by(attempt, hook, known, &place, object, rows).await?;
+    if let Some(mutated) = mutated {
+        let note = json!({"configuration": known.configuration, "webhook": hook.name(), "mutated": mutated});
+        let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}");
+        attempt.ctx.annotate(&key, &note.to_string());
+    }
+    Ok(mutated)
+}
+
+async fn mutate_by(
+    attempt: &Attempt<'_>,
+    hook: &Hook<'_>,
+    known: &Known,
+    place: &str,
+    object: &mut Value,
+    rows: &[Arc<Resource>],
+) -> Result<Option<bool>, Status> {
+    let Some(matched) = matched(attempt, (hook, known), object, rows)? else { return Ok(None) };
     let row = row(attempt, rows, &matched.gvr);
     let answer = match ask(attempt, hook, row, object, true).await {
         Ok(answer) => answer,
-        Err(failure) => return settle(hook, failure).map(|()| Some(false)),
+        Err(failure) => return settle(attempt, hook, place, failure).map(|()| Some(false)),
     };
     let Some(patch) = answer.patch else { return Ok(Some(false)) };
     let decoded = base64::engine::general_purpose::STANDARD.decode(patch).ok();
     let Some(patch) = decoded.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
         let why = "received undecodable patch in webhook response".to_owned();
-        return settle(hook, Failure::Call(why)).map(|()| Some(false));
+        return settle(attempt, hook, place, Failure::Call(why)).map(|()| Some(false));
     };
     if patch.as_array().is_some_and(Vec::is_empty) {
         return Ok(Some(false));
@@ -276,23 +324,23 @@ async fn read_again(attempt: &Attempt<'_>, row: &Resource, patched: Value) -> Re
 
 /// Asks all validating hooks; the first refusal in their order counts.
 pub(super) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), Status> {
-    let configurations = configurations(attempt, VALIDATING);
-    let hooks: Vec<Hook<'_>> = configurations.iter().flat_map(webhook::hooks).collect();
-    if hooks.is_empty() {
+    let store = &*attempt.ctx.server.store;
+    if store.local_count(VALIDATING) == 0 {
         return Ok(());
     }
+    let configurations = attempt.ctx.server.webhooks.validating.get(store);
     let rows = equivalents(attempt);
     let mut asked = Vec::new();
-    for hook in &hooks {
-        if let Some(matched) = matched(attempt, hook, object, &rows)? {
-            asked.push((hook, matched));
+    for (index, (hook, known)) in configurations.hooks().into_iter().enumerate() {
+        if let Some(matched) = matched(attempt, (&hook, known), object, &rows)? {
+            asked.push((format!("validating.webhook.admission.k8s.io/round_0_index_{index}"), hook, matched));
         }
     }
-    let calls = asked.iter().map(|(hook, matched)| async {
+    let calls = asked.iter().map(|(place, hook, matched)| async {
         let row = row(attempt, &rows, &matched.gvr);
         match ask(attempt, hook, row, object, false).await {
             Ok(_) => Ok(()),
-            Err(failure) => settle(hook, failure),
+            Err(failure) => settle(attempt, hook, place, failure),
         }
     });
     join_all(calls).await.into_iter().collect()
