@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use crate::{Body, Error, HttpTransport, Result, Transport, TransportError};
+use crate::{Body, Error, HttpTransport, Pool, Result, Transport, TransportError};
 
 /// Bytes of one answer that are read at most.
 pub const RESPONSE_BYTES_MAX: usize = 512 << 20;
@@ -18,13 +18,14 @@ pub const RESPONSE_BYTES_MAX: usize = 512 << 20;
 pub struct Client {
     transport: Arc<dyn Transport>,
     user_agent: HeaderValue,
+    pool: Pool,
 }
 
 impl Client {
     /// `user_agent` is also the field manager's name up to its first slash.
     pub fn new(transport: Arc<dyn Transport>, user_agent: &str) -> Self {
         let user_agent = HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("coracle"));
-        Self { transport, user_agent }
+        Self { transport, user_agent, pool: Pool::default() }
     }
 
     /// Over TLS.
@@ -40,7 +41,17 @@ impl Client {
     /// The same server, under another name for the audit log and managed fields.
     #[must_use]
     pub fn with_user_agent(&self, user_agent: &str) -> Self {
-        Self::new(self.transport.clone(), user_agent)
+        Self::new(self.transport.clone(), user_agent).with_pool(&self.pool)
+    }
+
+    /// Shares the objects of its informers with all others of `pool`.
+    #[must_use]
+    pub fn with_pool(self, pool: &Pool) -> Self {
+        Self { pool: pool.clone(), ..self }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Sends a request as it is and hands out the streamed answer. Answers of 400 and above become errors.

@@ -9,7 +9,7 @@ use coracle_api_types::Object;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Api, Error, ListParams, Result, WatchEvent};
+use crate::{Api, Error, ListParams, Pool, Result, WatchEvent};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -204,9 +204,9 @@ impl<K: Object> Shared<K> {
     }
 
     /// Makes the cache equal to a list.
-    fn replace(&self, items: Vec<K>) {
+    fn replace(&self, items: Vec<K>, pool: &Pool) {
         let fresh: HashMap<ObjectKey, Arc<K>> =
-            items.into_iter().map(|object| (key_of(&object), Arc::new(object))).collect();
+            items.into_iter().map(|object| (key_of(&object), pool.share(object))).collect();
         let gone: Vec<ObjectKey> = {
             let state = locked(&self.state);
             state.objects.keys().filter(|key| !fresh.contains_key(*key)).cloned().collect()
@@ -258,7 +258,7 @@ impl<K: Object> Reflector<K> {
     async fn list_and_watch(&self, backoff: &mut Duration) -> Result<()> {
         let list = self.api.list(&self.params).await?;
         let mut version = list.resource_version;
-        self.shared.replace(list.items);
+        self.shared.replace(list.items, self.api.dynamic().client().pool());
         self.shared.reached(&version);
         self.synced.send_replace(true);
         loop {
@@ -295,7 +295,10 @@ impl<K: Object> Reflector<K> {
         let object = K::from_slice(bytes)?;
         let version = object.resource_version().to_owned();
         match event {
-            WatchEvent::Added(_) | WatchEvent::Modified(_) => self.shared.set(key_of(&object), Some(Arc::new(object))),
+            WatchEvent::Added(_) | WatchEvent::Modified(_) => {
+                let pool = self.api.dynamic().client().pool();
+                self.shared.set(key_of(&object), Some(pool.share(object)));
+            }
             WatchEvent::Deleted(_) => self.shared.set(key_of(&object), None),
             WatchEvent::Bookmark(_) => {}
         }

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod informer;
 mod params;
+mod pool;
 mod transport;
 mod watch;
 
@@ -21,5 +22,6 @@ pub use error::{Error, Result};
 pub use events::{EventRecorder, reference_to};
 pub use informer::{Change, Changes, Informer};
 pub use params::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, WriteParams};
+pub use pool::Pool;
 pub use transport::{Body, BoxError, HttpTransport, Transport, TransportError, full_body};
 pub use watch::{WatchEvent, WatchStream};

@@ -12,7 +12,7 @@ use coracle_apiserver::{
     AuditConfig, ByteStream, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate,
 };
 use coracle_bootstrap::Credentials;
-use coracle_client::Client;
+use coracle_client::{Client, Pool};
 use coracle_metrics::Metrics;
 use coracle_pki::TokenKey;
 use coracle_store::Embedded;
@@ -31,6 +31,8 @@ pub(crate) struct ControlPlane {
     pub server: Arc<Server>,
     pub listen: SocketAddr,
     pub kubelet: Arc<LocalKubelet>,
+    /// What the components of this process have cached.
+    pool: Pool,
 }
 
 impl ControlPlane {
@@ -81,7 +83,7 @@ impl ControlPlane {
             Arc::new(store),
         )
         .await?;
-        let plane = Self { server, listen: listen_address, kubelet };
+        let plane = Self { server, listen: listen_address, kubelet, pool: Pool::default() };
         plane.serve(listener, scope);
         if config.node && !covers(config.listen, advertise) {
             plane.serve(listen(advertise).await?, scope);
@@ -127,7 +129,7 @@ impl ControlPlane {
 
     /// A client that comes in as `user`.
     pub fn client(&self, user: UserInfo, user_agent: &str) -> Client {
-        Client::new(Arc::new(self.server.in_process(user)), user_agent)
+        Client::new(Arc::new(self.server.in_process(user)), user_agent).with_pool(&self.pool)
     }
 
     pub fn stop(&self) {
