@@ -189,6 +189,50 @@ pub fn disk_usage(path: &Path) -> (u64, u64) {
     (bytes, inodes)
 }
 
+/// Copies what lies in the folder `from` into the folder `to`, with owners, modes and links. Devices and sockets stay behind.
+pub fn copy_tree(from: impl AsFd, to: &Path) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+    let source = format!("/proc/self/fd/{}", from.as_fd().as_raw_fd());
+    let what = || format!("copy to {}", to.display());
+    let mut folders = vec![(PathBuf::from(source), to.to_owned())];
+    while let Some((source, target)) = folders.pop() {
+        let own = std::fs::metadata(&source).context(what)?;
+        lchown(&target, Some(own.uid()), Some(own.gid())).context(what)?;
+        std::fs::set_permissions(&target, own.permissions()).context(what)?;
+        for entry in std::fs::read_dir(&source).context(what)? {
+            let entry = entry.context(what)?;
+            let (metadata, place) = (entry.metadata().context(what)?, target.join(entry.file_name()));
+            if metadata.is_dir() {
+                std::fs::create_dir(&place).context(what)?;
+                folders.push((entry.path(), place));
+                continue;
+            }
+            if metadata.is_symlink() {
+                symlink(std::fs::read_link(entry.path()).context(what)?, &place).context(what)?;
+            } else if metadata.is_file() {
+                std::fs::copy(entry.path(), &place).context(what)?;
+            } else {
+                continue;
+            }
+            lchown(&place, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
+            if metadata.is_file() {
+                // After the owner, whose change takes bits away.
+                let mode = std::fs::Permissions::from_mode(metadata.mode() & 0o7777);
+                std::fs::set_permissions(&place, mode).context(what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether both paths are on one file system; what is not there is on none.
+#[must_use]
+pub fn same_file_system(a: &Path, b: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(a).is_some() && device(a) == device(b)
+}
+
 /// Changes the owner of an open file.
 pub fn chown(file: impl AsFd, uid: u32, gid: u32) -> Result<()> {
     rustix::fs::fchown(file, Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)))

@@ -82,6 +82,16 @@ pub fn cpu_usage_nanos() -> u64 {
     }
 }
 
+/// Process ids in use, and how many there are.
+#[must_use]
+pub fn process_ids() -> Option<(u64, u64)> {
+    let max = read("/proc/sys/kernel/pid_max").trim().parse().ok()?;
+    let load = read("/proc/loadavg");
+    // Source: proc(5): "0.20 0.18 0.12 1/80 11206".
+    let used = load.split(' ').nth(3)?.split_once('/')?.1.parse().ok()?;
+    Some((used, max))
+}
+
 /// Go's word for the architecture.
 #[must_use]
 pub fn architecture() -> &'static str {
@@ -137,6 +147,7 @@ mod tests {
 
     #[test]
     fn the_machine_has_cpus_and_memory() {
+        assert!(process_ids().is_some_and(|(used, max)| 0 < used && used < max));
         let machine = machine();
         assert!(machine.cpus > 0 && machine.memory > 0 && !machine.kernel_version.is_empty());
         assert!(statfs(Path::new("/")).unwrap().capacity > 0);

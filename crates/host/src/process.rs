@@ -166,6 +166,22 @@ pub fn ignore_session_signals() {
     }
 }
 
+/// Children that end are forgotten by the kernel; nobody has to wait for them. [`reset_signals`] undoes it.
+pub fn forget_children() {
+    // SAFETY: SIG_IGN is a valid disposition for SIGCHLD.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Makes a descriptor refer to nothing of worth: for a process that must not keep open what it was forked with.
+pub fn let_go(file: impl AsFd) -> Result<()> {
+    let what = || "let go of a descriptor".to_owned();
+    let null = std::fs::File::open("/dev/null").context(what)?;
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&file.as_fd());
+    // SAFETY: both descriptors are open for the call; the number stays valid and owned, it only refers to another file.
+    let result = unsafe { libc::dup3(std::os::fd::AsRawFd::as_raw_fd(&null), raw, libc::O_CLOEXEC) };
+    if result < 0 { Err(std::io::Error::last_os_error()).context(what) } else { Ok(()) }
+}
+
 /// Marks every descriptor from `first` on to be closed by the next exec.
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: setting the flag frees no descriptor; the arguments are plain numbers.

@@ -95,7 +95,8 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
 
 /// Receives one message; `None` when the other side has closed. On a non-blocking socket that is empty: EAGAIN.
 pub fn receive(socket: impl AsFd) -> Result<Option<Message>> {
-    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    // Exactly as much memory as the message needs: a shim receives few, and its memory counts once for each pod.
+    let mut bytes = vec![0; next_length(&socket)?.clamp(1, MESSAGE_BYTES_MAX)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -115,8 +116,19 @@ pub fn receive(socket: impl AsFd) -> Result<Option<Message>> {
         .flatten()
         .collect();
     bytes.truncate(received.bytes);
-    bytes.shrink_to_fit();
     Ok((received.bytes > 0).then_some(Message { bytes, descriptors }))
+}
+
+/// Bytes of the message that comes next; 0 at the end of all.
+fn next_length(socket: impl AsFd) -> Result<usize> {
+    loop {
+        let mut nothing = [0; 1];
+        match rustix::net::recv(&socket, &mut nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(0),
+            other => return other.map(|(_, length)| length).context(|| "receive a message".to_owned()),
+        }
+    }
 }
 
 #[cfg(test)]

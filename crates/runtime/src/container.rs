@@ -12,6 +12,7 @@ use coracle_host::{Context, fs as host_fs, info};
 use coracle_image::ImageRecord;
 
 use crate::client::done;
+use crate::image_volumes;
 use crate::prepare;
 use crate::records::{ContainerRecord, Phase, save};
 use crate::runtime::{Container, Runtime, blocking, internal, new_id};
@@ -72,6 +73,9 @@ impl Runtime {
             own_caps: self.own_caps,
         })?;
         let folder = self.folders.container(id);
+        let anonymous = image_volumes::make(&image_config, &config, &self.images.layer_dirs(&image.layers), &folder);
+        prepared.spec.mounts.extend(anonymous.map_err(internal)?);
+        prepared.spec.mounts.sort_by_key(|mount| mount.target.components().count());
         for name in ["", "upper", "work", "rootfs"] {
             let path = folder.join(name);
             std::fs::create_dir_all(&path).context(|| format!("create {}", path.display())).map_err(internal)?;

@@ -12,6 +12,7 @@
 mod adopt;
 mod client;
 mod container;
+mod image_volumes;
 mod images;
 mod init;
 mod prepare;
@@ -37,6 +38,7 @@ pub fn personality(arguments: &[String]) -> Option<i32> {
     let rest = arguments.get(2..).unwrap_or_default();
     match arguments.get(1).map(String::as_str) {
         Some("shim") => Some(shim::main(rest)),
+        Some("shims") => Some(shim::nursery::main()),
         _ => None,
     }
 }

@@ -58,6 +58,8 @@ pub struct Runtime {
     /// The shim's program on a read-only mount of its own: what runs in a container can reach it through
     /// `/proc/self/exe`, and must not be able to write to it. It also stays the same when the file is replaced.
     pub(crate) shim_program: Option<OwnedFd>,
+    /// The socket to the process that shims are forked from, once there was a pod.
+    pub(crate) nursery: tokio::sync::OnceCell<Arc<OwnedFd>>,
     state: Mutex<State>,
     me: std::sync::Weak<Self>,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
@@ -109,6 +111,7 @@ impl Runtime {
             .inspect_err(|error| tracing::warn!(%error, "the binary cannot be mounted read-only for containers"));
         let runtime = Arc::new_cyclic(|me| Self {
             shim_program: shim_program.ok(),
+            nursery: tokio::sync::OnceCell::new(),
             me: me.clone(),
             folders,
             images,

@@ -1,19 +1,20 @@
 //! Sandboxes: made, stopped, removed.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coracle_cri::{
     Error, NamespaceMode, PodNetworkRequest, PodSandboxConfig, PodSandboxStatus, Result, RuntimeEvent, SandboxState,
 };
-use coracle_host::{Context, fs as host_fs, info, mount, netns};
+use coracle_host::{Context, fs as host_fs, info, mount, netns, unix};
 use tokio::sync::mpsc;
 
 use crate::client::{News, ShimClient};
 use crate::prepare;
 use crate::records::{Phase, SandboxRecord, save};
 use crate::runtime::{Runtime, Sandbox, blocking, internal, new_id};
+use crate::shim::nursery::READY;
 use crate::spec::{Call, SHIM_FILE, ShimSpec};
 
 /// Names that `RuntimeClass.handler` may carry for this runtime.
@@ -137,13 +138,59 @@ impl Runtime {
 
     async fn start_shim(self: &Arc<Self>, record: &SandboxRecord) -> Result<Arc<ShimClient>> {
         let folder = self.folders.sandbox(&record.id);
+        if !self.ask_nursery(&folder).await? {
+            self.run_shim(&folder).await?;
+        }
+        self.connect_shim(&record.id)
+    }
+
+    fn shim_command(&self) -> tokio::process::Command {
         let program = match &self.shim_program {
             Some(file) => PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
             None => self.config.shim_exe.clone(),
         };
         let mut command = tokio::process::Command::new(program);
-        command.arg0(&self.config.shim_exe);
-        command.arg("shim").arg(&folder).env_clear().envs(SHIM_ENVIRONMENT);
+        command.arg0(&self.config.shim_exe).env_clear().envs(SHIM_ENVIRONMENT);
+        command
+    }
+
+    /// Has the nursery fork a shim; `false` when there is no nursery.
+    async fn ask_nursery(&self, folder: &Path) -> Result<bool> {
+        let nursery = self.nursery.get_or_try_init(|| async {
+            let (ours, theirs) = unix::pair().map_err(internal)?;
+            let mut command = self.shim_command();
+            command.arg("shims").stdin(std::process::Stdio::from(theirs));
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            // It ends when its socket does, with this process; who waits for it is tokio.
+            command.spawn().map(|_| Arc::new(ours)).context(|| "start the nursery".to_owned()).map_err(internal)
+        });
+        let nursery = match nursery.await {
+            Ok(nursery) => nursery.clone(),
+            Err(error) => {
+                tracing::warn!(%error, "shims are started one by one");
+                return Ok(false);
+            }
+        };
+        let folder = folder.to_string_lossy().into_owned();
+        let asked = blocking(move || {
+            let (ours, theirs) = unix::pair().map_err(internal)?;
+            if unix::send(nursery.as_ref(), folder.as_bytes(), &[theirs.as_fd()]).is_err() {
+                return Ok(None);
+            }
+            drop(theirs);
+            Ok(unix::receive(&ours).ok().flatten().map(|message| message.bytes))
+        });
+        let answer = tokio::time::timeout(SHIM_START_WAIT_MAX, asked).await;
+        match answer.map_err(|_| Error::DeadlineExceeded("the shim does not start".into()))?? {
+            None => Ok(false),
+            Some(said) if said == READY => Ok(true),
+            Some(said) => Err(internal(String::from_utf8_lossy(&said).trim())),
+        }
+    }
+
+    async fn run_shim(&self, folder: &Path) -> Result<()> {
+        let mut command = self.shim_command();
+        command.arg("shim").arg(folder);
         command.stdin(std::process::Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(SHIM_START_WAIT_MAX, command.output()).await;
         let output = output.map_err(|_| Error::DeadlineExceeded("the shim does not start".into()))?;
@@ -151,7 +198,7 @@ impl Runtime {
         if !output.status.success() {
             return Err(internal(String::from_utf8_lossy(&output.stderr).trim()));
         }
-        self.connect_shim(&record.id)
+        Ok(())
     }
 
     /// Connects to a shim, and follows what it reports.

@@ -8,6 +8,7 @@ mod children;
 mod events;
 mod io;
 mod log;
+pub(crate) mod nursery;
 mod requests;
 
 use std::io::{Read, Write};
@@ -32,7 +33,8 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
         eprintln!("usage: shim FOLDER");
         return 2;
     };
-    match start(Path::new(folder)) {
+    let started = process::close_inherited().map_err(Failure::from);
+    match started.and_then(|()| start(Path::new(folder), None)) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");
@@ -41,9 +43,9 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
     }
 }
 
-/// Leaves the shim behind in the background, and waits until it is ready.
-fn start(folder: &Path) -> Result<(), Failure> {
-    process::close_inherited()?;
+/// Leaves the shim behind in the background, and waits until it is ready. `not_its` is a descriptor that the shim does
+/// not keep.
+fn start(folder: &Path, not_its: Option<&OwnedFd>) -> Result<(), Failure> {
     let file = folder.join(SHIM_FILE);
     let text = std::fs::read(&file).context(|| format!("read {}", file.display()))?;
     let spec: ShimSpec = serde_json::from_slice(&text)?;
@@ -58,6 +60,9 @@ fn start(folder: &Path) -> Result<(), Failure> {
         }
         Cloned::Child => {
             drop(ready);
+            if let Some(file) = not_its {
+                process::let_go(file)?;
+            }
             let code = match background(spec, says.into()) {
                 Ok(()) => 0,
                 Err(error) => i32::from(!error.to_string().is_empty()),
@@ -86,6 +91,7 @@ fn prepare(spec: ShimSpec) -> Result<Shim, Failure> {
     process::new_session()?;
     process::ignore_session_signals();
     process::become_subreaper()?;
+    process::set_name("coracle-shim");
     process::change_dir(Path::new("/"))?;
     process::set_umask(0o022);
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;

@@ -55,15 +55,15 @@ async fn a_broken_connection_is_made_again() {
     let pod = bench.pod("broken").await;
     let id = bench.start(&pod, "main", "until [ -e /tmp/go ]; do sleep 0.01; done; exit 5").await;
     let go = format!("/proc/{}/root/tmp/go", bench.status(&id).await.pid.unwrap());
-    assert!(break_connections(bench.dir.path()) > 0);
+    assert!(break_connections(&bench.cgroup) > 0);
     std::fs::write(go, "").unwrap();
     assert_eq!(bench.wait_exited(&id).await.exit_code, 5);
     assert_eq!(bench.runtime.pod_sandbox_status(&pod.id).await.unwrap().state, SandboxState::Ready);
     bench.end().await;
 }
 
-/// Shuts down every connection of this process to a socket below `dir`; returns how many.
-fn break_connections(dir: &std::path::Path) -> usize {
+/// Shuts down every connection of this process to a shim below `cgroup`; returns how many.
+fn break_connections(cgroup: &str) -> usize {
     use rustix::net::{Shutdown, SocketAddrUnix, getpeername, shutdown};
     let own = coracle_host::process::pidfd(i32::try_from(std::process::id()).unwrap()).unwrap();
     let numbers = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -75,14 +75,14 @@ fn break_connections(dir: &std::path::Path) -> usize {
         let peer = getpeername(file).ok().flatten().and_then(|peer| SocketAddrUnix::try_from(peer).ok());
         peer.is_some_and(|peer| peer.path_bytes().is_some_and(|path| path.ends_with(b"shim.sock")))
     };
-    let found = copies.filter(is_shim).filter(|file| belongs_to(file, dir)).collect::<Vec<_>>();
+    let found = copies.filter(is_shim).filter(|file| belongs_to(file, cgroup)).collect::<Vec<_>>();
     found.iter().for_each(|file| shutdown(file, Shutdown::Both).unwrap());
     found.len()
 }
 
-/// Whether the process at the other end was started for `dir`.
-fn belongs_to(file: &std::os::fd::OwnedFd, dir: &std::path::Path) -> bool {
+/// Whether the process at the other end lives below `cgroup`.
+fn belongs_to(file: &std::os::fd::OwnedFd, cgroup: &str) -> bool {
     let Ok(peer) = rustix::net::sockopt::socket_peercred(file) else { return false };
-    let command = std::fs::read_to_string(format!("/proc/{}/cmdline", peer.pid.as_raw_nonzero())).unwrap_or_default();
-    command.contains(dir.to_str().unwrap())
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", peer.pid.as_raw_nonzero())).unwrap_or_default();
+    groups.contains(&format!("{cgroup}/"))
 }

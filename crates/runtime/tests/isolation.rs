@@ -294,3 +294,26 @@ async fn a_pod_may_have_users_of_its_own() {
     assert_eq!(bench.runtime.pod_sandbox_status(&pod.id).await.unwrap().namespaces.user, Some(users));
     bench.end().await;
 }
+
+/// Each container has a folder of its own where the image declares a volume, filled with what the image has there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volumes_of_an_image_are_anonymous() {
+    let bench = Bench::new().await;
+    let pod = bench.pod("volumes").await;
+    let script = "stat -c '%a %n' /volume/*; cat /volume/kept; echo new > /volume/new; grep -c ' /volume ' /proc/mounts";
+    let mut config = bench.config("main", script);
+    config.linux.security_context.readonly_rootfs = true;
+    for _ in 0..2 {
+        assert_eq!(bench.run_of(&pod, &config).await, (0, "640 /volume/kept\nkept\n1".to_owned()));
+    }
+    let own = bench.dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    config.mounts.push(Mount {
+        container_path: "/volume".into(),
+        host_path: own.to_str().unwrap().into(),
+        ..Mount::default()
+    });
+    config.args = vec!["ls /volume; echo end".into()];
+    assert_eq!(bench.run_of(&pod, &config).await, (0, "end".to_owned()));
+    bench.end().await;
+}

@@ -170,3 +170,23 @@ async fn pods_have_settings_of_their_own() {
     assert_eq!(bench.runtime.list_pod_sandboxes().await.unwrap().len(), 1);
     bench.end().await;
 }
+
+/// What a pod costs beside its containers: pages that only its shim has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shims_share_their_memory() {
+    let bench = Bench::new().await;
+    let mut private = Vec::new();
+    for name in ["one", "two", "three"] {
+        let pod = bench.pod(name).await;
+        let id = bench.start(&pod, "main", "exec sleep 1000").await;
+        let pid = bench.status(&id).await.pid.unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let shim = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().to_owned();
+        let rollup = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+        private.push(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+    }
+    // Kibibytes. Without sharing it would be several thousand.
+    assert!(private.iter().all(|kib| *kib < 1024), "{private:?}");
+    bench.end().await;
+}

@@ -76,6 +76,7 @@ fn rootfs() -> Vec<NewFile> {
         file("etc/group", text("root:x:0:\nweb:x:33:\nextra:x:44:web\n"), 0o644),
         file("tmp", NewContent::Folder, 0o1777),
         file("etc/secret", text("old\n"), 0o600),
+        file("volume/kept", text("kept\n"), 0o640),
     ];
     let listed = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
     for name in String::from_utf8(listed.stdout).unwrap().lines().filter(|name| *name != "busybox") {
@@ -98,7 +99,9 @@ impl Bench {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/coracle-test-{}-{number}", std::process::id());
         let images = images(dir.path());
-        let config = ProcessConfig { cmd: vec!["sh".into()], env: vec!["FROM_IMAGE=1".into()], ..Default::default() };
+        let volumes = [("/volume".to_owned(), serde_json::json!({}))].into();
+        let env = vec!["FROM_IMAGE=1".into()];
+        let config = ProcessConfig { cmd: vec!["sh".into()], env, volumes, ..Default::default() };
         images.import_single_layer(IMAGE, &rootfs(), config).unwrap();
         let runtime = Runtime::start(options(dir.path(), &cgroup), images, Arc::new(NoNetwork)).await.unwrap();
         Self { runtime, dir, cgroup }
