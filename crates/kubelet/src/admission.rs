@@ -13,6 +13,8 @@ use coracle_plan_pods::resize::{same_resources, with_reported_resources, with_re
 use coracle_plan_pods::resources::pod_requests;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use tokio::sync::watch;
+
 use crate::source::Workers;
 
 pub(crate) struct Admission {
@@ -21,6 +23,10 @@ pub(crate) struct Admission {
     stand_in: Node,
     workers: Workers,
     state: Mutex<State>,
+    /// Conditions of the node that are true, by name.
+    pressure: watch::Sender<Vec<&'static str>>,
+    /// Counts pods that have left.
+    left: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -29,7 +35,6 @@ struct State {
     pods: BTreeMap<String, Arc<Pod>>,
     /// Uids of pods whose resize waits for room.
     deferred: BTreeSet<String>,
-    pressure: Vec<&'static str>,
 }
 
 /// What became of a pod's wish for other resources.
@@ -44,7 +49,8 @@ pub(crate) enum Resized {
 
 impl Admission {
     pub(crate) fn new(node: Informer<Node>, stand_in: Node, workers: Workers) -> Self {
-        Self { node, stand_in, workers, state: Mutex::default() }
+        let (pressure, left) = (watch::Sender::default(), watch::Sender::default());
+        Self { node, stand_in, workers, state: Mutex::default(), pressure, left }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -65,15 +71,16 @@ impl Admission {
     /// Takes a new pod, if there is room for it.
     pub(crate) fn admit(&self, pod: &Arc<Pod>) -> Result<(), Rejection> {
         let node = self.node();
+        let pressure = self.pressure();
         let mut state = self.locked();
-        state.check(pod, &node)?;
+        state.check(pod, &node, &pressure)?;
         state.pods.insert(pod.uid().to_owned(), pod.clone());
         Ok(())
     }
 
     /// Grants the resources of the newest spec, if there is room. Returns the pod with what it may use.
     pub(crate) fn resize(&self, pod: &Arc<Pod>) -> (Arc<Pod>, Resized) {
-        let node = self.node();
+        let (node, pressure) = (self.node(), self.pressure());
         let mut state = self.locked();
         let uid = pod.uid().to_owned();
         let Some(granted) = state.pods.get(&uid).cloned() else { return (pod.clone(), Resized::Same) };
@@ -82,7 +89,7 @@ impl Admission {
             state.pods.insert(uid, pod.clone());
             return (pod.clone(), Resized::Same);
         }
-        if let Err(rejection) = state.check(pod, &node) {
+        if let Err(rejection) = state.check(pod, &node, &pressure) {
             let kept = Arc::new(with_resources_of(pod, &granted));
             state.pods.insert(uid.clone(), kept.clone());
             state.deferred.insert(uid);
@@ -104,12 +111,33 @@ impl Admission {
         }
         let waiting = state.waiting();
         drop(state);
+        self.left.send_modify(|count| *count += 1);
         self.retry(&waiting);
+    }
+
+    /// Whether the pod holds resources.
+    pub(crate) fn holds(&self, uid: &str) -> bool {
+        self.locked().pods.contains_key(uid)
+    }
+
+    /// Waits until the pod uses nothing any more.
+    pub(crate) async fn wait_released(&self, uid: &str) {
+        let mut left = self.left.subscribe();
+        while self.holds(uid) && left.changed().await.is_ok() {}
     }
 
     /// Conditions of the node that are true, by name.
     pub(crate) fn set_pressure(&self, pressure: Vec<&'static str>) {
-        self.locked().pressure = pressure;
+        self.pressure.send_if_modified(|known| std::mem::replace(known, pressure.clone()) != pressure);
+    }
+
+    pub(crate) fn pressure(&self) -> Vec<&'static str> {
+        self.pressure.borrow().clone()
+    }
+
+    pub(crate) async fn pressure_changed(&self) {
+        // The sender lives as long as this does.
+        let _ = self.pressure.subscribe().changed().await;
     }
 
     fn retry(&self, waiting: &[String]) {
@@ -120,9 +148,9 @@ impl Admission {
 }
 
 impl State {
-    fn check(&self, pod: &Pod, node: &Node) -> Result<(), Rejection> {
+    fn check(&self, pod: &Pod, node: &Node, pressure: &[&str]) -> Result<(), Rejection> {
         let others: Vec<&Pod> = self.pods.values().map(Arc::as_ref).filter(|other| other.uid() != pod.uid()).collect();
-        admit(pod, &Room { node, others: &others, pressure: &self.pressure })
+        admit(pod, &Room { node, others: &others, pressure })
     }
 
     fn waiting(&self) -> Vec<String> {

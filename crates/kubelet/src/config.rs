@@ -51,6 +51,8 @@ pub struct Config {
     pub eviction_disk_available_percent: u64,
     /// Bytes; with more than this available there is no disk pressure, whatever the percentage.
     pub eviction_disk_available: u64,
+    /// How long the node says that it is short after it no longer is.
+    pub eviction_pressure_transition: Duration,
     pub lease_duration: Duration,
 }
 
@@ -82,6 +84,7 @@ impl Default for Config {
             eviction_memory_available: 100 << 20,
             eviction_disk_available_percent: 5,
             eviction_disk_available: 1 << 30,
+            eviction_pressure_transition: Duration::from_secs(300),
             lease_duration: Duration::from_secs(40),
         }
     }

@@ -2,6 +2,7 @@
 
 use coracle_api_meta::Quantity;
 use coracle_api_types::Object;
+use coracle_plan_pods::resources::{ResourceList, quantity};
 use k8s_openapi::api::core::v1::{Container, ObjectFieldSelector, Pod, ResourceFieldSelector};
 
 use crate::{Error, Result};
@@ -11,9 +12,8 @@ use crate::{Error, Result};
 pub(crate) struct PodFacts {
     pub(crate) pod_ips: Vec<String>,
     pub(crate) host_ips: Vec<String>,
-    /// Thousandths of a CPU, and bytes: what a container may use that has no limit.
-    pub(crate) allocatable_cpu: i64,
-    pub(crate) allocatable_memory: i64,
+    /// What a container may use that has no limit: all that the node gives to pods.
+    pub(crate) allocatable: ResourceList,
 }
 
 /// Value of a field, as environment and volumes show it.
@@ -106,11 +106,7 @@ pub(crate) fn resource(
 }
 
 fn default_limit(name: &str, facts: &PodFacts) -> Quantity {
-    match name {
-        "cpu" => Quantity::from_millis(facts.allocatable_cpu),
-        "memory" => Quantity::from_units(facts.allocatable_memory, coracle_api_meta::quantity::Format::BinarySi),
-        _ => Quantity::ZERO,
-    }
+    quantity(Some(&facts.allocatable), name).unwrap_or(Quantity::ZERO)
 }
 
 fn divide_up(name: &str, quantity: &Quantity, divisor: Option<Quantity>) -> i64 {

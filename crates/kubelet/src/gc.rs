@@ -1,4 +1,4 @@
-//! Housekeeping: log rotation, images that nobody uses, folders of pods that are gone, and pressure.
+//! Housekeeping: log rotation, images that nobody uses, folders of pods that are gone.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,47 +13,6 @@ use crate::{logs, volumes};
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Rounds of the log interval between two looks at images. Source: kubelet `ImageGCPeriod`, 5 minutes.
 const ROUNDS_PER_IMAGE_GC: u64 = 30;
-/// Process ids that must stay free, in percent of all.
-const PIDS_FREE_PERCENT_MIN: u64 = 5;
-
-/// What the node is short of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Pressure {
-    pub(crate) memory: bool,
-    pub(crate) disk: bool,
-    pub(crate) pids: bool,
-}
-
-impl Pressure {
-    pub(crate) fn measure(ctx: &Context) -> Self {
-        let disk = coracle_host::info::statfs(&ctx.config.root_dir).is_ok_and(|stat| {
-            let percent = stat.available * 100 / stat.capacity.max(1);
-            percent < ctx.config.eviction_disk_available_percent && stat.available < ctx.config.eviction_disk_available
-        });
-        Self {
-            memory: coracle_host::info::memory_available() < ctx.config.eviction_memory_available,
-            disk,
-            pids: pids_are_short(),
-        }
-    }
-
-    /// Names of the node's conditions that are true.
-    pub(crate) fn conditions(&self) -> Vec<&'static str> {
-        let all = [(self.disk, "DiskPressure"), (self.memory, "MemoryPressure"), (self.pids, "PIDPressure")];
-        all.into_iter().filter(|(short, _)| *short).map(|(_, name)| name).collect()
-    }
-}
-
-fn pids_are_short() -> bool {
-    let number = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let used = load.split(['/', ' ']).nth(4).and_then(|text| text.parse::<u64>().ok());
-    match (number("/proc/sys/kernel/pid_max"), used) {
-        (Some(max), Some(used)) => max.saturating_sub(used) * 100 < max * PIDS_FREE_PERCENT_MIN,
-        _ => false,
-    }
-}
-
 pub(crate) async fn run(ctx: Ctx) {
     let mut ticks = tokio::time::interval(LOG_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -86,6 +45,15 @@ async fn collect_images(ctx: &Context) {
         match ctx.images.service().remove_image(&image.id).await {
             Ok(()) => to_free = to_free.saturating_sub(image.size),
             Err(error) => tracing::warn!(%error, image = image.id, "remove an unused image"),
+        }
+    }
+}
+
+/// Whatever the marks: the disk is short.
+pub(crate) async fn remove_unused_images(ctx: &Context) {
+    for image in unused_images(ctx).await {
+        if let Err(error) = ctx.images.service().remove_image(&image.id).await {
+            tracing::warn!(%error, image = image.id, "remove an unused image");
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) struct ImagePuller {
     service: Arc<dyn ImageService>,
     permits: Arc<Semaphore>,
     running: Arc<Mutex<HashMap<PullKey, Pull>>>,
+    folder: tokio::sync::OnceCell<String>,
 }
 
 type PullKey = (String, Option<String>);
@@ -30,11 +31,17 @@ pub(crate) struct Pulled {
 impl ImagePuller {
     pub(crate) fn new(service: Arc<dyn ImageService>, parallel_max: usize) -> Self {
         let permits = Arc::new(Semaphore::new(parallel_max.max(1)));
-        Self { service, permits, running: Arc::default() }
+        Self { service, permits, running: Arc::default(), folder: tokio::sync::OnceCell::new() }
     }
 
     pub(crate) fn service(&self) -> &Arc<dyn ImageService> {
         &self.service
+    }
+
+    /// Where images are kept.
+    pub(crate) async fn folder(&self) -> Option<String> {
+        let asked = self.folder.get_or_try_init(|| async { Ok::<_, coracle_cri::Error>(self.service.image_fs_info().await?.mountpoint) });
+        asked.await.ok().cloned()
     }
 
     pub(crate) async fn status(&self, image: &str) -> coracle_cri::Result<Option<Image>> {

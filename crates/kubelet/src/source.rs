@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use coracle_api_types::Object;
 use coracle_plan_pods::RuntimePod;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// The pods that have a worker, by uid. Clones share it.
 #[derive(Clone, Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Inbox {
     state: Mutex<InboxState>,
     wake: Notify,
     changed: Arc<Notify>,
+    /// Counts what the worker made known.
+    published: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -85,6 +87,12 @@ impl Inbox {
         state.runtime = Arc::new(runtime.clone());
         drop(state);
         self.changed.notify_one();
+        self.published.send_modify(|count| *count += 1);
+    }
+
+    /// Tells when the pod, its status or its containers have changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

@@ -194,13 +194,20 @@ async fn claim(ctx: &Context, pod: &Pod, name: &str, readonly: bool) -> Result<P
     };
     let volume = Api::<PersistentVolume>::all(&ctx.client).get(&volume).await?;
     let spec = volume.spec.unwrap_or_default();
+    let is_local = spec.host_path.is_none();
     let (path, kind) = match (spec.host_path, spec.local) {
         (Some(host_path), _) => (host_path.path, host_path.type_.unwrap_or_default()),
         (None, Some(local)) => (local.path, "Directory".to_owned()),
         (None, None) => return Err(Error::message("no volume plugin matched for the persistent volume")),
     };
     let checked = PathBuf::from(&path);
-    blocking(move || host_path::check(&checked, &kind)).await?;
+    // Files of the host itself keep their owners; a local volume is the pods'.
+    let group = fs_group(pod).filter(|_| is_local && !readonly);
+    blocking(move || {
+        host_path::check(&checked, &kind)?;
+        if ownership::belongs_to(&checked, group) { Ok(()) } else { ownership::apply(&checked, group, ownership::Access::ReadWrite) }
+    })
+    .await?;
     Ok(Place::Folder { path: PathBuf::from(path), readonly })
 }
 

@@ -119,10 +119,22 @@ impl Worker {
     pub(crate) fn reject(&mut self, rejection: Rejection) {
         let Rejection { reason, message } = rejection;
         self.ctx.warning(&self.pod, None, &reason, &message);
-        self.ended = Some(Ended { reason, message: format!("Pod was rejected: {message}") });
+        self.ended = Some(Ended { reason, message: format!("Pod was rejected: {message}"), ..Ended::default() });
         self.rejected = true;
         self.stage = Stage::Ended;
         self.publish();
+    }
+
+    /// After a restart: a pod that failed without having had a container was turned down.
+    pub(crate) fn stay_rejected(&mut self) {
+        let PodStatus { reason, message, container_statuses, init_container_statuses, .. } = &self.status;
+        if let (Some(reason), None, None) = (reason, container_statuses, init_container_statuses) {
+            let (reason, message) = (reason.clone(), message.clone().unwrap_or_default());
+            self.ended = Some(Ended { reason, message, ..Ended::default() });
+            self.rejected = true;
+            self.stage = Stage::Ended;
+            self.publish();
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -282,7 +294,8 @@ impl Worker {
         if self.ended.is_none() && !self.pod.is_deleting() {
             let message = "Pod was active on the node longer than the specified deadline";
             self.ctx.normal(&self.pod, None, "DeadlineExceeded", message);
-            self.ended = Some(Ended { reason: "DeadlineExceeded".to_owned(), message: message.to_owned() });
+            let (reason, message) = ("DeadlineExceeded".to_owned(), message.to_owned());
+            self.ended = Some(Ended { reason, message, ..Ended::default() });
         }
         None
     }
@@ -419,7 +432,8 @@ impl Worker {
 
     fn grace(&self) -> i64 {
         let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        let asked = self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30);
+        let evicted = self.ended.as_ref().and_then(|ended| ended.grace_seconds);
+        let asked = self.pod.metadata.deletion_grace_period_seconds.or(evicted).or(spec).unwrap_or(30);
         // An object that is gone without a grace of its own was removed by force.
         let is_static = self.pod.annotation("kubernetes.io/config.source").is_some_and(|source| source != "api");
         let forced = self.gone && !self.pod.is_deleting() && self.reporter.is_some() && !is_static;
@@ -605,11 +619,11 @@ impl Worker {
     }
 
     pub(crate) fn facts(&self) -> PodFacts {
+        let node = self.ctx.admission.node();
         PodFacts {
             pod_ips: self.pod_ips(),
             host_ips: self.ctx.facts.ips.clone(),
-            allocatable_cpu: i64::try_from(self.ctx.machine.cpus).unwrap_or(1) * 1000,
-            allocatable_memory: self.ctx.facts.memory_capacity,
+            allocatable: node.status.as_ref().and_then(|status| status.allocatable.clone()).unwrap_or_default(),
         }
     }
 

@@ -76,6 +76,10 @@ pub fn admit(pod: &Pod, room: &Room<'_>) -> Result<(), Rejection> {
         return Err(predicate("NodeName", "node(s) didn't match the requested node name"));
     }
     check_ports(spec, room)?;
+    if wants_apparmor(spec) {
+        let message = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        return Err(rejection("AppArmor", message));
+    }
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     let evicts = |taint: &&Taint| taint.effect == "NoExecute" && !tolerates(tolerations, taint);
     if !is_static(pod) && taints(room.node).iter().any(|taint| evicts(&taint)) {
@@ -165,6 +169,15 @@ fn check_os(pod: &Pod, spec: &PodSpec) -> Result<(), Rejection> {
         return Err(rejection("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"));
     }
     Ok(())
+}
+
+/// Profiles are not enforced here, and a pod that asks for one must not run without.
+fn wants_apparmor(spec: &PodSpec) -> bool {
+    let of_pod = spec.security_context.iter().filter_map(|context| context.app_armor_profile.as_ref());
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let contexts = spec.containers.iter().chain(init).filter_map(|container| container.security_context.as_ref());
+    let of_containers = contexts.filter_map(|context| context.app_armor_profile.as_ref());
+    of_pod.chain(of_containers).any(|profile| profile.type_ != "Unconfined")
 }
 
 /// Thousandths of a CPU, whole units of everything else.
@@ -334,6 +347,11 @@ mod tests {
             &with("tolerations", json!([])),
             &[],
             expect!["TaintToleration: Predicate TaintToleration failed: node(s) had untolerated taint(s)"],
+        );
+        check(
+            &with("securityContext", json!({"appArmorProfile": {"type": "RuntimeDefault"}})),
+            &[],
+            expect!["AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host"],
         );
         check(
             &with("os", json!({"name": "windows"})),

@@ -219,6 +219,17 @@ fn initialized(spec: &PodSpec, statuses: &[&ContainerStatus], phase: &str, old: 
     }
 }
 
+/// The node makes the pod leave.
+pub(crate) fn disrupt(view: &View<'_>, status: &mut PodStatus, message: &str) {
+    if find(status.conditions.as_deref(), "DisruptionTarget").is_some() {
+        return;
+    }
+    let verdict = Verdict { reason: "TerminationByKubelet", message: message.to_owned(), ..Verdict::yes() };
+    let mut made = condition("DisruptionTarget", verdict, view.pod.metadata.generation);
+    made.last_transition_time = Some(Time(view.now));
+    merge_conditions(status, made);
+}
+
 /// Adds or replaces one condition of a status.
 pub fn merge_conditions(status: &mut PodStatus, condition: PodCondition) {
     let list = status.conditions.get_or_insert_default();

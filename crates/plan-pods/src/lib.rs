@@ -9,6 +9,7 @@ pub mod admission;
 mod backoff;
 mod conditions;
 mod container_status;
+pub mod eviction;
 mod init;
 mod kill;
 mod names;

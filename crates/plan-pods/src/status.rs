@@ -11,6 +11,10 @@ use crate::{ContainerKind, View, conditions::conditions, container_status::statu
 pub struct Ended {
     pub reason: String,
     pub message: String,
+    /// Instead of what the pod asks for.
+    pub grace_seconds: Option<i64>,
+    /// It is the node's wish: the pod shows it by the condition `DisruptionTarget` (KEP-3329).
+    pub disrupted: bool,
 }
 
 /// The whole status. `old` is what was reported last; `terminal`: nothing of the pod will be started again; `ended`
@@ -39,6 +43,9 @@ pub fn pod_status(view: &View<'_>, old: &PodStatus, terminal: bool, ended: Optio
         new.message = Some(ended.message.clone()).filter(|message| !message.is_empty());
     }
     new.conditions = Some(conditions(view, old, &new));
+    if let Some(ended) = ended.filter(|ended| ended.disrupted) {
+        crate::conditions::disrupt(view, &mut new, &ended.message);
+    }
     set_resources(view, &mut new);
     new
 }

@@ -42,14 +42,18 @@ pub(super) async fn serve(
         return Err((StatusCode::INTERNAL_SERVER_ERROR, message));
     }
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let (workers, uid, id) =
-        (ctx.workers.clone(), found.labels.get(crate::sandbox::LABEL_POD_UID).cloned().unwrap_or_default(), found.id);
+    let (workers, id) = (ctx.workers.clone(), found.id);
+    let uid = found.labels.get(crate::sandbox::LABEL_POD_UID).cloned().unwrap_or_default();
+    let own = uid.clone();
     let ended = move || {
-        let snapshot = workers.get(&uid).map(|inbox| inbox.snapshot());
+        let snapshot = workers.get(&own).map(|inbox| inbox.snapshot());
         let alive = |status: &ContainerStatus| status.id == id && status.state == ContainerState::Running;
         !snapshot.is_some_and(|snapshot| snapshot.runtime.containers.iter().any(alive))
     };
-    let work = stream(path, parsed, ended, sender);
+    let changes = ctx.workers.get(&uid).map(|inbox| inbox.changes());
+    // A pod without a worker changes no more.
+    let changes = changes.unwrap_or_else(|| tokio::sync::watch::channel(0).1);
+    let work = stream(path, parsed, ended, changes, sender);
     let stop = ctx.stop.clone();
     tokio::spawn(async move {
         if let Some(Err(error)) = stop.run_until_cancelled(work).await {

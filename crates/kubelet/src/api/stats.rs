@@ -95,7 +95,8 @@ pub(super) async fn metrics(ctx: &Ctx, rest: &[&str]) -> Response<Body> {
     match rest {
         [] => own(ctx, &mut out),
         ["resource"] => resource(ctx, &mut out).await,
-        ["cadvisor" | "probes"] => {}
+        ["cadvisor"] => cadvisor(ctx, &mut out).await,
+        ["probes"] => {}
         _ => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
     text(StatusCode::OK, out)
@@ -124,7 +125,7 @@ async fn resource(ctx: &Ctx, out: &mut String) {
     let now = coracle_host::info::now_nanos() / 1_000_000;
     let memory = ctx.machine.memory.saturating_sub(coracle_host::info::memory_available());
     let cpu = seconds(coracle_host::info::cpu_usage_nanos());
-    let mut families: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
+    let mut families = Families::new();
     let mut put = |name: &'static str, kind: &'static str, line: String| {
         families.entry(name).or_insert_with(|| (kind, Vec::new())).1.push(format!("{name}{line}"));
     };
@@ -153,10 +154,61 @@ async fn resource(ctx: &Ctx, out: &mut String) {
             put("container_start_time_seconds", "gauge", format!("{labels} {}", seconds(started)));
         }
     }
+    write_families(families, out);
+}
+
+/// Kind and lines of metrics by name.
+type Families = BTreeMap<&'static str, (&'static str, Vec<String>)>;
+
+fn write_families(families: Families, out: &mut String) {
     for (name, (kind, lines)) in families {
         let _ = writeln!(out, "# TYPE {name} {kind}");
         for line in lines {
             let _ = writeln!(out, "{line}");
         }
     }
+}
+
+/// The part of cAdvisor's metrics that dashboards build on. Source: cAdvisor `docs/storage/prometheus.md`.
+#[allow(clippy::cast_precision_loss)]
+async fn cadvisor(ctx: &Ctx, out: &mut String) {
+    let mut families = Families::new();
+    let mut put = |name: &'static str, kind: &'static str, labels: &str, value: String| {
+        let line = if labels.is_empty() { format!("{name} {value}") } else { format!("{name}{{{labels}}} {value}") };
+        families.entry(name).or_insert_with(|| (kind, Vec::new())).1.push(line);
+    };
+    put("machine_cpu_cores", "gauge", "", ctx.machine.cpus.to_string());
+    put("machine_memory_bytes", "gauge", "", ctx.machine.memory.to_string());
+    let mut pods: BTreeMap<String, String> = BTreeMap::new();
+    for stats in ctx.runtime.list_pod_sandbox_stats().await.unwrap_or_default() {
+        let pod = format!("namespace={:?},pod={:?}", stats.metadata.namespace, stats.metadata.name);
+        let labels = format!("interface=\"eth0\",{pod}");
+        put("container_network_receive_bytes_total", "counter", &labels, stats.network_rx_bytes.to_string());
+        put("container_network_transmit_bytes_total", "counter", &labels, stats.network_tx_bytes.to_string());
+        pods.insert(stats.id, pod);
+    }
+    let images: BTreeMap<String, String> = ctx
+        .workers
+        .snapshots()
+        .into_values()
+        .flat_map(|snapshot| snapshot.runtime.containers.clone())
+        .map(|status| (status.id, status.image))
+        .collect();
+    for stats in ctx.runtime.list_container_stats().await.unwrap_or_default() {
+        let Some(pod) = pods.get(&stats.sandbox_id) else { continue };
+        let image = images.get(&stats.id).map(String::as_str).unwrap_or_default();
+        let labels = format!("container={:?},id={:?},image={image:?},{pod}", stats.name, stats.id);
+        let cpu = stats.cpu_usage_core_nanos as f64 / 1e9;
+        put("container_cpu_usage_seconds_total", "counter", &format!("{labels},cpu=\"total\""), cpu.to_string());
+        for (name, value) in [
+            ("container_memory_working_set_bytes", stats.memory_working_set),
+            ("container_memory_usage_bytes", stats.memory_usage),
+            ("container_memory_rss", stats.memory_rss),
+            ("container_fs_usage_bytes", stats.writable_layer.used_bytes),
+            ("container_processes", stats.pids),
+        ] {
+            put(name, "gauge", &labels, value.to_string());
+        }
+    }
+    write_families(families, out);
 }

@@ -8,16 +8,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::line;
+use crate::notify::{WatchFlags, Watcher};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 1 << 20;
-/// How soon new lines are seen. The log is written by another process, so its growth is looked for.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How soon new lines are seen when the kernel does not tell of them: it watches a limited number of files.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Source: `PodLogOptions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,10 +33,12 @@ pub(crate) struct LogQuery {
 }
 
 /// Sends the log in pieces until its end; with `follow`, until `ended` says that the container writes no more.
+/// `changes` tells that it may have ended.
 pub(crate) async fn stream(
     path: PathBuf,
     query: LogQuery,
     ended: impl Fn() -> bool + Send + 'static,
+    mut changes: watch::Receiver<u64>,
     sender: mpsc::Sender<Bytes>,
 ) -> std::io::Result<()> {
     let mut file = File::open(&path).await?;
@@ -46,7 +49,9 @@ pub(crate) async fn stream(
     file.seek(SeekFrom::Start(start)).await?;
     let mut reader = Reader { query, sender, rest: Vec::new(), sent: 0, continues: false };
     let mut buffer = vec![0; CHUNK_BYTES];
+    let mut watcher = if reader.query.follow { watcher(&path) } else { None };
     loop {
+        changes.mark_unchanged();
         // Asked before reading, so that the last lines of an ended container are not missed.
         let over = !reader.query.follow || ended();
         loop {
@@ -60,15 +65,30 @@ pub(crate) async fn stream(
         }
         if let Some(next) = after_rotation(&path, &mut file).await {
             file = next;
+            watcher = self::watcher(&path);
             continue;
         }
         if over {
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = grown(watcher.as_ref()) => {}
+            // Without its pod nothing more can be told.
+            known = changes.changed() => if known.is_err() { tokio::time::sleep(LOOK_INTERVAL).await },
             () = reader.sender.closed() => return Ok(()),
         }
+    }
+}
+
+/// Sees writes to the log, and that it gets another name.
+fn watcher(path: &Path) -> Option<Watcher> {
+    Watcher::new(&[(path, WatchFlags::MODIFY), (path.parent()?, WatchFlags::CREATE | WatchFlags::MOVED_TO)])
+}
+
+async fn grown(watcher: Option<&Watcher>) {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => tokio::time::sleep(LOOK_INTERVAL).await,
     }
 }
 
@@ -190,7 +210,8 @@ mod tests {
         let path = folder.path().join("0.log");
         std::fs::write(&path, LOG).expect("write");
         let (sender, mut receiver) = mpsc::channel(16);
-        stream(path, query, || true, sender).await.expect("stream");
+        let (_changes, changed) = watch::channel(0);
+        stream(path, query, || true, changed, sender).await.expect("stream");
         let mut all = Vec::new();
         while let Some(piece) = receiver.recv().await {
             all.extend_from_slice(&piece);
@@ -235,5 +256,31 @@ mod tests {
         "#]],
         )
         .await;
+    }
+
+    /// Lines come as they are written, also into the file that takes the place of the first; the end is heard of.
+    #[tokio::test]
+    async fn a_log_is_followed_through_its_rotation() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("0.log");
+        std::fs::write(&path, LOG).expect("write");
+        let (sender, mut receiver) = mpsc::channel(16);
+        let (changes, changed) = watch::channel(0);
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let ended = { let over = over.clone(); move || over.load(std::sync::atomic::Ordering::SeqCst) };
+        let query = LogQuery { follow: true, tail_lines: Some(1), ..LogQuery::default() };
+        let following = tokio::spawn(stream(path.clone(), query, ended, changed, sender));
+        let mut next = async || String::from_utf8(receiver.recv().await.expect("a piece").to_vec()).expect("text");
+        assert_eq!(next().await, "three\n");
+        let line = |text: &str| format!("2026-11-20T13:00:03.1Z stdout F {text}\n");
+        std::fs::write(&path, format!("{LOG}{}", line("four"))).expect("write");
+        assert_eq!(next().await, "four\n");
+        std::fs::rename(&path, folder.path().join("0.log.1")).expect("rename");
+        std::fs::write(&path, line("five")).expect("write");
+        assert_eq!(next().await, "five\n");
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        changes.send_modify(|count| *count += 1);
+        following.await.expect("join").expect("followed");
+        assert_eq!(receiver.recv().await, None);
     }
 }

@@ -169,6 +169,7 @@ impl Source {
         let found = self.found.remove(pod.uid());
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let over = matches!(phase, Some("Succeeded" | "Failed"));
+        let runs = found.is_some();
         let judged = match &found {
             Some(_) => {
                 ctx.admission.adopt(&pod);
@@ -183,6 +184,8 @@ impl Source {
         let mut worker = Worker::new(ctx, inbox.clone(), pod, Some(reporter));
         if let Err(rejection) = judged {
             worker.reject(rejection);
+        } else if over && !runs {
+            worker.stay_rejected();
         }
         self.workers.spawn(worker.run());
     }

@@ -18,7 +18,7 @@ use crate::images::ImagePuller;
 use crate::objects::ObjectCache;
 use crate::source::Workers;
 use crate::tokens::TokenCache;
-use crate::{BoxIo, Config, Deps, Result, api, classes, gc};
+use crate::{BoxIo, Config, Deps, Result, api, classes, eviction, gc};
 
 /// A running kubelet. Its tasks end with the token that it was started with; containers go on.
 pub struct Kubelet {
@@ -48,6 +48,7 @@ impl Kubelet {
         tasks.spawn(pods::run(ctx.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(gc::run(ctx.clone())).discard());
         tasks.spawn(stop.clone().run_until_cancelled_owned(classes::keep(ctx.clone())).discard());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(eviction::run(ctx.clone())).discard());
         Ok(Self { ctx, address, ready, tasks })
     }
 

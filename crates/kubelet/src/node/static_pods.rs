@@ -12,13 +12,12 @@ use coracle_client::{Api, DeleteParams};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use rustix::fs::inotify;
 use sha2::{Digest, Sha256};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Ctx;
+use crate::notify::{WatchFlags, Watcher};
 
 const SOURCE: &str = "kubernetes.io/config.source";
 const HASH: &str = "kubernetes.io/config.hash";
@@ -47,7 +46,7 @@ pub(super) fn is_mirror(pod: &Pod) -> bool {
 
 /// Sends the pods of a folder, now and whenever it changes.
 pub(super) async fn watch(dir: PathBuf, node_name: String, sender: mpsc::Sender<Vec<Pod>>) {
-    let watcher = Watcher::new(&dir);
+    let watcher = watcher(&dir);
     loop {
         let (folder, node) = (dir.clone(), node_name.clone());
         let list = tokio::task::spawn_blocking(move || read_folder(&folder, &node)).await.unwrap_or_default();
@@ -62,28 +61,10 @@ pub(super) async fn watch(dir: PathBuf, node_name: String, sender: mpsc::Sender<
     }
 }
 
-struct Watcher(AsyncFd<std::os::fd::OwnedFd>);
-
-impl Watcher {
-    fn new(dir: &Path) -> Option<Self> {
-        let _ = std::fs::create_dir_all(dir);
-        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
-        let what = inotify::WatchFlags::CLOSE_WRITE
-            | inotify::WatchFlags::MOVED_FROM
-            | inotify::WatchFlags::MOVED_TO
-            | inotify::WatchFlags::DELETE;
-        inotify::add_watch(&fd, dir, what).ok()?;
-        // The replacement is unsafe; an owned descriptor stays open for as long as this does.
-        #[allow(deprecated)]
-        AsyncFd::new(fd).ok().map(Self)
-    }
-
-    async fn changed(&self) {
-        let Ok(mut guard) = self.0.readable().await else { return std::future::pending().await };
-        let mut buffer = [0; 4096];
-        while rustix::io::read(self.0.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {}
-        guard.clear_ready();
-    }
+fn watcher(dir: &Path) -> Option<Watcher> {
+    let _ = std::fs::create_dir_all(dir);
+    let what = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+    Watcher::new(&[(dir, what)])
 }
 
 fn read_folder(dir: &Path, node_name: &str) -> Vec<Pod> {

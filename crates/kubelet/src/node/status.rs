@@ -18,7 +18,6 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::context::Context;
-use crate::gc::Pressure;
 
 /// How often the machine is looked at. Source: kubelet `nodeStatusUpdateFrequency`.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -31,13 +30,11 @@ const IMAGES_MAX: usize = 50;
 
 /// The whole status; conditions keep the time of their last change from `old`.
 pub(super) async fn current(ctx: &Context, port: u16, old: Option<&NodeStatus>) -> NodeStatus {
-    let pressure = Pressure::measure(ctx);
-    ctx.admission.set_pressure(pressure.conditions());
     NodeStatus {
         addresses: Some(addresses(ctx)),
         capacity: Some(capacity(&ctx.config, &ctx.machine, false)),
         allocatable: Some(capacity(&ctx.config, &ctx.machine, true)),
-        conditions: Some(conditions(ctx, &pressure, old).await),
+        conditions: Some(conditions(ctx, old).await),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
         }),
@@ -80,7 +77,10 @@ pub(super) async fn report(ctx: &Context, node: Node, port: u16, ready: watch::S
         }
         let is_ready = condition(&known, "Ready").is_some_and(|condition| condition.status == "True");
         ready.send_if_modified(|ready| std::mem::replace(ready, is_ready) != is_ready);
-        tokio::time::sleep(if is_ready { LOOK_INTERVAL } else { LOOK_INTERVAL_UNREADY }).await;
+        tokio::select! {
+            () = tokio::time::sleep(if is_ready { LOOK_INTERVAL } else { LOOK_INTERVAL_UNREADY }) => {}
+            () = ctx.admission.pressure_changed() => {}
+        }
     }
 }
 
@@ -221,23 +221,25 @@ async fn images(ctx: &Context) -> Vec<ContainerImage> {
     named.filter(|image| image.names.as_ref().is_some_and(|names| !names.is_empty())).take(IMAGES_MAX).collect()
 }
 
-async fn conditions(ctx: &Context, pressure: &Pressure, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
+async fn conditions(ctx: &Context, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
+    let pressure = ctx.admission.pressure();
+    let short = |name: &str| pressure.contains(&name);
     let text = |yes: bool, when: [&'static str; 2], otherwise: [&'static str; 2]| {
         let [reason, message] = if yes { when } else { otherwise };
         (yes, reason, message.to_owned())
     };
     let memory = text(
-        pressure.memory,
+        short("MemoryPressure"),
         ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
         ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
     );
     let disk = text(
-        pressure.disk,
+        short("DiskPressure"),
         ["KubeletHasDiskPressure", "kubelet has disk pressure"],
         ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
     );
     let pids = text(
-        pressure.pids,
+        short("PIDPressure"),
         ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
         ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
     );

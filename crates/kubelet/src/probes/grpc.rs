@@ -95,3 +95,53 @@ fn status_name(status: u64) -> &'static str {
         _ => "UNKNOWN",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::StreamBody;
+    use hyper::body::{Frame, Incoming};
+
+    use super::*;
+
+    /// A server that says of the service `good` that it serves, of `bad` that it does not, and nothing of others.
+    async fn health(request: http::Request<Incoming>) -> Result<http::Response<Answer>, Infallible> {
+        assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+        let asked = request.into_body().collect().await.expect("body").to_bytes();
+        let (data, status) = match asked.get(7..) {
+            Some(b"good") => (vec![0, 0, 0, 0, 2, 8, 1], "0"),
+            Some(b"bad") => (vec![0, 0, 0, 0, 2, 8, 2], "0"),
+            _ => (Vec::new(), "5"),
+        };
+        let trailers = http::HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static(status),
+        )]);
+        let frames = [Ok(Frame::data(Bytes::from(data))), Ok(Frame::trailers(trailers))];
+        Ok(http::Response::new(StreamBody::new(futures::stream::iter(frames))))
+    }
+
+    type Answer = StreamBody<futures::stream::Iter<std::array::IntoIter<Result<Frame<Bytes>, Infallible>, 2>>>;
+
+    #[tokio::test]
+    async fn a_server_tells_of_its_services() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let port = listener.local_addr().expect("address").port();
+        let server = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let service = hyper::service::service_fn(health);
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(server.serve_connection(TokioIo::new(tcp), service));
+            }
+        });
+        let ask = async |service| probe("127.0.0.1", port, service, Duration::from_secs(10)).await;
+        assert_eq!(ask("good").await, Ok(()));
+        assert_eq!(ask("bad").await, Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));
+        assert_eq!(ask("other").await, Err("error: health rpc probe failed: rpc error: code = 5".to_owned()));
+        server.abort();
+        let _ = server.await;
+        let gone = probe("127.0.0.1", port, "", Duration::from_secs(1)).await.expect_err("nobody there");
+        assert!(gone.starts_with("timeout: failed to connect service \"127.0.0.1:"), "{gone}");
+    }
+}

@@ -201,3 +201,74 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Incoming;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    fn acceptor() -> tokio_rustls::TlsAcceptor {
+        let (_, issued) =
+            coracle_pki::Authority::create("nobody knows", jiff::Timestamp::now(), jiff::SignedDuration::from_hours(1))
+                .expect("authority");
+        let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<_, _>>().expect("chain");
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("certificate");
+        tokio_rustls::TlsAcceptor::from(Arc::new(config))
+    }
+
+    async fn answer(request: http::Request<Incoming>) -> Result<http::Response<String>, http::Error> {
+        let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let response = http::Response::builder();
+        match request.uri().path() {
+            "/good" => response.body(format!("hello {agent}")),
+            "/moved" => response.status(302).header("location", "/good").body(String::new()),
+            "/away" => response.status(302).header("location", "https://elsewhere.test/").body(String::new()),
+            _ => response.status(503).body("not yet".to_owned()),
+        }
+    }
+
+    /// The certificate is not looked at, redirects are followed within the host.
+    #[tokio::test]
+    async fn https_is_asked_without_trust() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let port = listener.local_addr().expect("address").port();
+        let acceptor = acceptor();
+        let server = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(tls) = acceptor.accept(tcp).await else { return };
+                    let service = hyper::service::service_fn(answer);
+                    let server = hyper::server::conn::http1::Builder::new();
+                    let _ = server.serve_connection(TokioIo::new(tls), service).await;
+                });
+            }
+        });
+        let ask = async |path: &str| {
+            let target = Target {
+                secure: true,
+                host: "127.0.0.1".to_owned(),
+                port,
+                path: path.to_owned(),
+                headers: Vec::new(),
+            };
+            let answer = get(&target, Duration::from_secs(10)).await.expect("answer");
+            (answer.status, answer.body)
+        };
+        assert_eq!(ask("/good").await, (200, "hello kube-probe/1.36".to_owned()));
+        assert_eq!(ask("/moved").await, (200, "hello kube-probe/1.36".to_owned()));
+        assert_eq!(ask("/away").await, (302, String::new()));
+        assert_eq!(ask("/bad").await, (503, "not yet".to_owned()));
+        server.abort();
+    }
+}

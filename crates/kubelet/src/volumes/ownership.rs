@@ -22,6 +22,12 @@ impl Access {
     }
 }
 
+/// Whether the folder has the group already, and so what is in it. Source: `fsGroupChangePolicy: OnRootMismatch`.
+pub(crate) fn belongs_to(root: &Path, group: Option<u32>) -> bool {
+    let own = std::fs::metadata(root).map(|metadata| metadata.gid()).ok();
+    group.is_none() || own == group
+}
+
 /// Gives everything below `root`, and `root`, to the group. Nothing happens without one.
 pub(crate) fn apply(root: &Path, group: Option<u32>, access: Access) -> Result<()> {
     let Some(group) = group else { return Ok(()) };
