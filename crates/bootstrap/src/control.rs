@@ -47,6 +47,9 @@ pub struct ImageRow {
     pub name: String,
     /// `sha256:...`
     pub id: String,
+    /// Of the manifest, as registries know it: `sha256:...`.
+    #[serde(default)]
+    pub digest: String,
     /// Bytes.
     pub size: u64,
 }

@@ -103,13 +103,17 @@ impl Drop for Spool {
 
 fn table(rows: &[ImageRow]) -> String {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default().max("NAME".len());
-    let mut text = format!("{:<width$}   {:<12}   SIZE\n", "NAME", "ID");
+    let mut text = format!("{:<width$}   {:<19}   {:<12}   SIZE\n", "NAME", "DIGEST", "ID");
     for row in rows {
         let id = row.id.trim_start_matches("sha256:");
-        let short = id.get(..12).unwrap_or(id);
-        text.push_str(&format!("{:<width$}   {short:<12}   {}\n", row.name, human(row.size)));
+        let (digest, id) = (cut(&row.digest, 19), cut(id, 12));
+        text.push_str(&format!("{:<width$}   {digest:<19}   {id:<12}   {}\n", row.name, human(row.size)));
     }
     text
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..most).unwrap_or(text)
 }
 
 fn human(bytes: u64) -> String {
@@ -134,14 +138,15 @@ mod tests {
             ImageRow {
                 name: "docker.io/library/a:1".to_owned(),
                 id: "sha256:0123456789abcdef".to_owned(),
+                digest: "sha256:fedcba9876543210".to_owned(),
                 size: 1_234_567,
             },
-            ImageRow { name: "b:2".to_owned(), id: "sha256:ff".to_owned(), size: 12 },
+            ImageRow { name: "b:2".to_owned(), id: "sha256:ff".to_owned(), digest: "sha256:aa".to_owned(), size: 12 },
         ];
         expect_test::expect![[r"
-            NAME                    ID             SIZE
-            docker.io/library/a:1   0123456789ab   1.2 MB
-            b:2                     ff             12.0 B
+            NAME                    DIGEST                ID             SIZE
+            docker.io/library/a:1   sha256:fedcba987654   0123456789ab   1.2 MB
+            b:2                     sha256:aa             ff             12.0 B
         "]]
         .assert_eq(&table(&rows));
     }

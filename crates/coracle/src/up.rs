@@ -43,6 +43,8 @@ pub struct Options {
     /// Also deploys a small web application, calls it through its Service and shows the answer.
     #[arg(long, conflicts_with = "no_node")]
     demo: bool,
+    #[command(flatten)]
+    registries: crate::registries::Options,
     /// What to log to standard error: `warn`, `info`, `debug`, or a filter such as `coracle_kubelet=debug`.
     #[arg(long, value_name = "FILTER", default_value = "warn,nlink=error")]
     log: String,
@@ -86,6 +88,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         node: !options.no_node,
         api: options.api.options()?,
         shim: std::env::current_exe().context("find this binary")?,
+        registries: options.registries.settle(|name| std::env::var(name).ok())?,
     };
     let mut code = ExitCode::SUCCESS;
     let interrupted = async {

@@ -15,7 +15,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::store::Config;
+use crate::proxy::{self, Proxy};
+use crate::store::{Config, Proxies};
 use crate::{Error, Result};
 
 /// Places where distributions keep the root certificates.
@@ -33,6 +34,7 @@ const STALL_WAIT: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     ca_file: Option<std::path::PathBuf>,
     insecure: Vec<String>,
+    proxies: Proxies,
     tls: OnceLock<std::result::Result<Arc<ClientConfig>, String>>,
 }
 
@@ -41,7 +43,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 impl Client {
     pub fn new(config: &Config) -> Self {
-        Self { ca_file: config.ca_file.clone(), insecure: config.insecure_registries.clone(), tls: OnceLock::new() }
+        Self {
+            ca_file: config.ca_file.clone(),
+            insecure: config.insecure_registries.clone(),
+            proxies: config.proxies.clone(),
+            tls: OnceLock::new(),
+        }
     }
 
     /// `http` for registries of this machine and those configured so, else `https`.
@@ -59,7 +66,8 @@ impl Client {
             _ => "Post",
         };
         let failed = |why: String| Error::Registry(format!("failed to do request: {verb} \"{uri}\": {why}"));
-        let wire = match tokio::time::timeout(CONNECT_WAIT, self.connect(uri)).await {
+        let proxy = self.proxy_for(uri);
+        let wire = match tokio::time::timeout(CONNECT_WAIT, self.connect(uri, proxy.as_ref())).await {
             Ok(wire) => wire.map_err(failed)?,
             Err(_) => return Err(failed("dial tcp: i/o timeout".into())),
         };
@@ -72,10 +80,16 @@ impl Client {
                 tracing::debug!(%error, "a connection to a registry broke");
             }
         });
+        // A proxy is told the whole address, unless it only carries an encrypted connection.
+        let plain_proxy = proxy.filter(|_| uri.scheme_str() == Some("http"));
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let mut request = Request::builder().method(method.clone()).uri(path);
+        let target = if plain_proxy.is_some() { uri.to_string() } else { path.to_owned() };
+        let mut request = Request::builder().method(method.clone()).uri(target);
         if let Some(target) = request.headers_mut() {
             *target = headers;
+        }
+        if let Some(authorization) = plain_proxy.and_then(|proxy| proxy.authorization) {
+            request = request.header(http::header::PROXY_AUTHORIZATION, authorization);
         }
         let request = request
             .header(HOST, uri.authority().map_or("", http::uri::Authority::as_str))
@@ -88,26 +102,23 @@ impl Client {
         }
     }
 
-    async fn connect(&self, uri: &Uri) -> std::result::Result<Box<dyn Wire>, String> {
-        let authority = uri.authority().map_or("", http::uri::Authority::as_str);
-        let secure = uri.scheme_str() == Some("https");
-        let host = host_of(authority);
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let addresses = coracle_resolve::lookup(host).await.map_err(|error| format!("dial tcp: {error}"))?;
-        let mut last = "no address".to_owned();
-        for address in addresses {
-            match TcpStream::connect((address, port)).await {
-                Ok(stream) => {
-                    stream.set_nodelay(true).ok();
-                    return if secure { self.secure(host, stream).await } else { Ok(Box::new(stream)) };
-                }
-                Err(error) => {
-                    let why = error.raw_os_error().map_or_else(|| error.to_string(), coracle_host::describe);
-                    last = format!("dial tcp {}: connect: {why}", std::net::SocketAddr::new(address, port));
-                }
-            }
+    fn proxy_for(&self, uri: &Uri) -> Option<Proxy> {
+        let (host, port, secure) = place_of(uri);
+        self.proxies.of(secure, host, port)
+    }
+
+    async fn connect(&self, uri: &Uri, proxy: Option<&Proxy>) -> std::result::Result<Box<dyn Wire>, String> {
+        let (host, port, secure) = place_of(uri);
+        let Some(proxy) = proxy else {
+            let stream = dial(host, port).await?;
+            return if secure { self.secure(host, stream).await } else { Ok(Box::new(stream)) };
+        };
+        let mut stream = dial(&proxy.host, proxy.port).await.map_err(|why| format!("proxyconnect tcp: {why}"))?;
+        if !secure {
+            return Ok(Box::new(stream));
         }
-        Err(last)
+        proxy::connect(&mut stream, proxy, &format!("{host}:{port}")).await?;
+        self.secure(host, stream).await
     }
 
     async fn secure(&self, host: &str, stream: TcpStream) -> std::result::Result<Box<dyn Wire>, String> {
@@ -133,6 +144,31 @@ impl Client {
             .with_no_client_auth();
         Ok(Arc::new(config))
     }
+}
+
+async fn dial(host: &str, port: u16) -> std::result::Result<TcpStream, String> {
+    let addresses = coracle_resolve::lookup(host).await.map_err(|error| format!("dial tcp: {error}"))?;
+    let mut last = "no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect((address, port)).await {
+            Ok(stream) => {
+                stream.set_nodelay(true).ok();
+                return Ok(stream);
+            }
+            Err(error) => {
+                let why = error.raw_os_error().map_or_else(|| error.to_string(), coracle_host::describe);
+                last = format!("dial tcp {}: connect: {why}", std::net::SocketAddr::new(address, port));
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Host, port, and whether it is spoken to by TLS.
+fn place_of(uri: &Uri) -> (&str, u16, bool) {
+    let secure = uri.scheme_str() == Some("https");
+    let host = host_of(uri.authority().map_or("", http::uri::Authority::as_str));
+    (host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 }), secure)
 }
 
 /// The host without port and brackets.

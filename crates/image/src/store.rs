@@ -31,8 +31,19 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// Registry to the URLs that are asked before it: `docker.io` to `https://mirror.example`.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// How to reach what is not reached directly.
+    pub proxies: Proxies,
     /// PEM file of root certificates; `None`: that of the system.
     pub ca_file: Option<PathBuf>,
+}
+
+/// HTTP proxies, as the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name them. Empty: none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    pub http: String,
+    pub https: String,
+    /// Hosts, domains and networks that are reached without.
+    pub except: Vec<String>,
 }
 
 /// One image of the store.

@@ -1,5 +1,6 @@
 //! One machine's cluster, from start to stop.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,6 +33,17 @@ pub struct Config {
     /// The binary that containers are started through.
     pub shim: PathBuf,
     pub api: ApiOptions,
+    pub registries: Registries,
+}
+
+/// How images are fetched.
+#[derive(Debug, Clone, Default)]
+pub struct Registries {
+    /// Registry to the URLs that are asked before it; `*` for every registry.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// `host:port` of those that are spoken to without TLS.
+    pub insecure: Vec<String>,
+    pub proxies: coracle_image::Proxies,
 }
 
 /// Something that is ready, and since when.

@@ -73,7 +73,7 @@ async fn carry_out(runtime: &Arc<Runtime>, request: Request) -> Result<Vec<Image
         }
         Request::PullImage { image } => {
             let id = runtime.pull_image(&image, None).await?;
-            Ok(vec![ImageRow { name: image, id, size: 0 }])
+            Ok(vec![ImageRow { name: image, id, digest: String::new(), size: 0 }])
         }
         Request::RemoveImage { image } => {
             anyhow::ensure!(images.find(&image).is_some(), "image {image:?} is not on this node");
@@ -87,7 +87,20 @@ async fn carry_out(runtime: &Arc<Runtime>, request: Request) -> Result<Vec<Image
     }
 }
 
+/// As the repository of a name knows it, which may be an index of several platforms; else that of the manifest.
+fn digest_of(record: &ImageRecord, name: &str) -> String {
+    let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
+    let found = record.digests.iter().filter_map(|digest| digest.split_once('@'));
+    let own = found.into_iter().find(|(known, _)| *known == repository);
+    own.map_or_else(|| record.manifest.to_string(), |(_, digest)| digest.to_owned())
+}
+
 fn rows(record: &ImageRecord) -> Vec<ImageRow> {
-    let row = |name: &str| ImageRow { name: name.to_owned(), id: record.id.to_string(), size: record.size };
+    let row = |name: &str| ImageRow {
+        name: name.to_owned(),
+        id: record.id.to_string(),
+        digest: digest_of(record, name),
+        size: record.size,
+    };
     if record.tags.is_empty() { vec![row("")] } else { record.tags.iter().map(|tag| row(tag)).collect() }
 }

@@ -18,7 +18,8 @@ mod node;
 mod reset;
 
 pub use api_options::ApiOptions;
-pub use cluster::{Cluster, Config, Step};
+pub use cluster::{Cluster, Config, Registries, Step};
+pub use coracle_image::Proxies;
 pub use names::{Names, default_node_name, instance_name, is_root};
 pub use reset::reset;
 

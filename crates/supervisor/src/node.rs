@@ -15,7 +15,7 @@ use coracle_network::Network;
 use coracle_runtime::Runtime;
 
 use crate::Names;
-use crate::cluster::{Config, Scope};
+use crate::cluster::{Config, Registries, Scope};
 use crate::control_plane::{ControlPlane, system_account};
 
 /// The way into the kubelet of this process.
@@ -58,9 +58,6 @@ pub(crate) fn proxy_config(node_name: &str, names: &Names) -> coracle_proxy::Con
         table: names.proxy_table.clone(),
         pod_cidrs: vec![names.pod_cidr],
         service_cidrs: vec![names.service_cidr],
-        // kube-proxy's own.
-        healthz: Some(SocketAddr::from(([0, 0, 0, 0], 10256))),
-        metrics: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
     }
 }
 
@@ -71,9 +68,18 @@ pub(crate) async fn start_network(names: &Names) -> Result<Arc<Network>> {
 }
 
 /// Opens the images of a data folder.
-pub(crate) async fn open_images(folder: &coracle_bootstrap::ClusterFolder) -> Result<ImageStore> {
-    let dir = folder.node().join("images");
-    let open = move || ImageStore::open(coracle_image::Config { dir, ..coracle_image::Config::default() });
+pub(crate) async fn open_images(
+    folder: &coracle_bootstrap::ClusterFolder,
+    registries: Registries,
+) -> Result<ImageStore> {
+    let config = coracle_image::Config {
+        dir: folder.node().join("images"),
+        insecure_registries: registries.insecure,
+        mirrors: registries.mirrors,
+        proxies: registries.proxies,
+        ..coracle_image::Config::default()
+    };
+    let open = move || ImageStore::open(config);
     Ok(tokio::task::spawn_blocking(open).await??)
 }
 
@@ -86,7 +92,7 @@ impl Node {
         plane: &ControlPlane,
         scope: &Scope,
     ) -> Result<Self> {
-        let images = open_images(&config.folder).await.context("open the images")?;
+        let images = open_images(&config.folder, config.registries.clone()).await.context("open the images")?;
         let network: Arc<dyn PodNetwork> = network;
         let runtime =
             Runtime::start(runtime_config(config, names), images, network).await.context("start the runtime")?;

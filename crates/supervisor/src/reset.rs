@@ -46,11 +46,12 @@ async fn reset_node(
         listen: ([127, 0, 0, 1], 0).into(),
         node: true,
         shim: std::env::current_exe().context("find this binary")?,
+        registries: Default::default(),
     };
     match Network::start(network_config.clone(), host.clone()).await {
         Ok(_) if !folder.node().exists() => {}
         Ok(network) => {
-            let images = open_images(folder).await.context("open the images")?;
+            let images = open_images(folder, Default::default()).await.context("open the images")?;
             let runtime = Runtime::start(crate::node::runtime_config(&config, names), images, network).await;
             match runtime {
                 Ok(runtime) => left.extend(runtime.reset().await),

@@ -96,8 +96,7 @@ async fn client_side(
     let live: Value = match api.get(&name).await {
         Ok(bytes) => serde_json::from_slice(&bytes)?,
         Err(error) if error.is_not_found() => {
-            let made = api.create(wanted.to_string().into_bytes(), &write).await.map_err(worded);
-            made.map_err(|error| anyhow::anyhow!(in_file(&error.to_string(), "creating", &document.origin)))?;
+            api.create(wanted.to_string().into_bytes(), &write).await.map_err(worded)?;
             return Ok("created");
         }
         Err(error) => return Err(worded(error)),

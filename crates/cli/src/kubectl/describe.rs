@@ -2,7 +2,6 @@
 
 mod core;
 mod generic;
-mod other;
 mod pod;
 mod tabs;
 mod text;
@@ -28,17 +27,13 @@ pub struct Options {
     /// Label selector.
     #[arg(long, short = 'l', default_value = "")]
     selector: String,
-    /// All namespaces.
-    #[arg(long, short = 'A')]
-    all_namespaces: bool,
 }
 
 pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode> {
     let discovery = Discovery::load(&connection.client).await?;
     let mut first = true;
     for one in select(&discovery, &options.what)? {
-        let namespace = if options.all_namespaces { "" } else { connection.namespace.as_str() };
-        let api = one.resource.api(&connection.client, namespace);
+        let api = one.resource.api(&connection.client, &connection.namespace);
         let objects = if one.names.is_empty() {
             api.list(&ListParams::default().labels(&options.selector)).await.map_err(worded)?
         } else {
@@ -55,9 +50,6 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
             print!("{}", describe(connection, one.resource, &object).await?);
         }
     }
-    if first {
-        eprintln!("No resources found in {} namespace.", connection.namespace);
-    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,9 +59,8 @@ struct Related {
     pods: Vec<Value>,
     /// Of a deployment.
     sets: Vec<Value>,
-    /// Of a service, or of all that an ingress may name.
+    /// Of a service.
     slices: Vec<Value>,
-    services: Vec<Value>,
     quotas: Vec<Value>,
     limits: Vec<Value>,
     /// Of a service account.
@@ -109,11 +100,6 @@ impl Related {
                 let of = ListParams::default().labels(&format!("kubernetes.io/service-name={}", object.name()));
                 let slices = ("discovery.k8s.io", "v1", "endpointslices");
                 related.slices = objects(connection, slices, namespace, of).await;
-            }
-            "Ingress" => {
-                let slices = ("discovery.k8s.io", "v1", "endpointslices");
-                related.slices = objects(connection, slices, namespace, ListParams::default()).await;
-                related.services = objects(connection, ("", "v1", "services"), namespace, ListParams::default()).await;
             }
             "Namespace" => {
                 let all = ListParams::default;
@@ -175,23 +161,6 @@ async fn describe(connection: &Connection, resource: &Resource, object: &Value) 
                 "Secret" => core::secret(&mut text, object),
                 _ => core::quota(&mut text, object),
             }
-        }
-        ("", "LimitRange") => {
-            with_events = false;
-            other::limit_range(&mut text, object);
-        }
-        ("", "Endpoints") => other::endpoints(&mut text, object),
-        ("scheduling.k8s.io", "PriorityClass") => other::priority_class(&mut text, object),
-        ("storage.k8s.io", "StorageClass") => other::storage_class(&mut text, object),
-        ("policy", "PodDisruptionBudget") => other::disruption_budget(&mut text, object),
-        ("networking.k8s.io", "Ingress") => other::ingress(&mut text, object, &related),
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-            with_events = false;
-            other::role(&mut text, object);
-        }
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            with_events = false;
-            other::role_binding(&mut text, object);
         }
         _ => generic::describe(&mut text, object),
     }

@@ -15,7 +15,6 @@ mod manifest;
 mod output;
 mod scale;
 mod selection;
-mod yaml;
 
 use std::process::ExitCode;
 
