@@ -16,14 +16,30 @@ pub struct Registry {
     _folder: tempfile::TempDir,
 }
 
+/// Whom a registry with a password lets in, and how it knows: a line of an htpasswd file.
+const USER: &str = "me:secret";
+const PASSWORD_LINE: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+
 impl Registry {
     pub fn start() -> Result<Self> {
+        Self::start_with("")
+    }
+
+    /// One that lets in only the user `me` with the password `secret`.
+    pub fn start_locked() -> Result<Self> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        std::io::Write::write_all(&mut file, PASSWORD_LINE.as_bytes())?;
+        let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.path().display());
+        Self::start_with(&auth)
+    }
+
+    fn start_with(more: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
         let config = folder.path().join("config.yml");
         let storage = folder.path().join("data");
         let text = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{more}",
             storage.display()
         );
         std::fs::write(&config, text)?;
@@ -48,7 +64,7 @@ impl Registry {
     /// Copies an image of an OCI layout in, with skopeo.
     pub fn push(&self, layout: &Path, reference: &str, name: &str) -> Result<()> {
         let output = Command::new("skopeo")
-            .args(["copy", "--dest-tls-verify=false", "--insecure-policy"])
+            .args(["copy", "--dest-tls-verify=false", "--insecure-policy", "--dest-creds", USER])
             .arg(format!("oci:{}:{reference}", layout.display()))
             .arg(format!("docker://{}", self.image(name)))
             .output()
