@@ -275,9 +275,9 @@ fn reported_resources(container: &Container, found: &RuntimeStatus) -> Option<Re
     if let Some(requests) = &mut resources.requests
         && let Some(asked) = quantity(Some(requests), "cpu").map(|quantity| quantity.milli_value())
         && actual.cpu_shares > 0
-        && cpu_shares(asked).abs_diff(actual.cpu_shares) > (cpu_shares(asked) / 50).max(27)
+        && cpu_shares(asked) != actual.cpu_shares
     {
-        let milli = i64::try_from(actual.cpu_shares.saturating_mul(1000) / 1024).unwrap_or(0);
+        let milli = i64::try_from(actual.cpu_shares.saturating_mul(1000).div_ceil(1024)).unwrap_or(0);
         requests.insert("cpu".to_owned(), milli_quantity(milli));
     }
     Some(resources)

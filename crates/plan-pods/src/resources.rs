@@ -203,7 +203,7 @@ pub fn differs(actual: &LinuxContainerResources, wanted: &LinuxContainerResource
     }
     let quota = |resources: &LinuxContainerResources| resources.cpu_quota.max(0);
     let memory = |resources: &LinuxContainerResources| resources.memory_limit.max(0);
-    (actual.cpu_shares != 0 && actual.cpu_shares.abs_diff(wanted.cpu_shares) > shares_tolerance(wanted.cpu_shares))
+    (actual.cpu_shares != 0 && actual.cpu_shares != wanted.cpu_shares)
         || quota(actual) != quota(wanted)
         || memory(actual) != memory(wanted)
 }
@@ -222,14 +222,16 @@ pub(crate) fn lifting(
     wanted
 }
 
-/// cgroup v2 keeps weights of 1 to 10000, so shares come back rounded.
-fn shares_tolerance(shares: u64) -> u64 {
-    (shares / 50).max(27)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_changes_of_shares_count() {
+        let shares = |cpu_shares| LinuxContainerResources { cpu_shares, ..LinuxContainerResources::default() };
+        assert!(differs(&shares(20), &shares(25)));
+        assert!(!differs(&shares(20), &shares(20)));
+    }
 
     #[test]
     fn kernel_units() {

@@ -341,7 +341,7 @@ impl Runtime {
         if state == ContainerState::Exited {
             return asked;
         }
-        let limits = group.limits();
+        let limits = group.limits_as_asked(asked.cpu_shares);
         LinuxContainerResources {
             cpu_period: limits.cpu_period,
             cpu_quota: limits.cpu_quota,

@@ -117,7 +117,7 @@ enum Tried {
     Again(Option<Arc<Entry>>),
 }
 
-fn check_preconditions(target: &Target, options: &DeleteOptions, object: &Value) -> Result<(), Status> {
+pub(crate) fn check_preconditions(target: &Target, options: &DeleteOptions, object: &Value) -> Result<(), Status> {
     let checks = [
         ("UID", &options.uid, object.uid()),
         ("ResourceVersion", &options.resource_version, object.resource_version()),

@@ -7,6 +7,7 @@ use coracle_api_rules::subresource::validate_binding;
 use http::StatusCode;
 use serde_json::json;
 
+use super::set_condition;
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply, reply};
 use crate::registry::options::WriteOptions;
@@ -67,27 +68,11 @@ async fn bind(ctx: &Ctx, target: &Target, binding: &Value, options: &WriteOption
                 next["metadata"][empty][key] = value.clone();
             }
         }
-        set_scheduled(&mut next);
+        let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null});
+        set_condition(&mut next, scheduled, &time::now_text());
         Ok(next)
     };
     update::apply(ctx, target, "binding", options, &mut change).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(reply::bytes(StatusCode::CREATED, "application/json", status.to_string()))
-}
-
-/// Condition `PodScheduled` becomes true.
-fn set_scheduled(pod: &mut Value) {
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time::now_text()});
-    if !pod["status"].is_object() {
-        pod["status"] = json!({});
-    }
-    let conditions = &mut pod["status"]["conditions"];
-    let Some(list) = conditions.as_array_mut() else {
-        *conditions = json!([condition]);
-        return;
-    };
-    match list.iter_mut().find(|own| own.str_at(&["type"]) == "PodScheduled") {
-        Some(own) => *own = condition,
-        None => list.push(condition),
-    }
 }

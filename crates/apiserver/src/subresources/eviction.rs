@@ -12,6 +12,7 @@ use crate::registry::admit::{Attempt, Operation};
 use crate::registry::options::{DeleteOptions, FieldValidation, WriteOptions};
 use crate::registry::resources::item_name;
 use crate::registry::{Target, admit, delete, objects, storage, update};
+use super::set_condition;
 use crate::time;
 
 /// Pods on their way out that a budget remembers.
@@ -46,9 +47,35 @@ pub(super) async fn handle(ctx: &Ctx, target: &Target, body: Bytes) -> Result<Re
     if !ignores_budgets(&pod) {
         ask_budget(ctx, target, &pod, &options).await?;
     }
+    if !options.dry_run {
+        let marked = mark(ctx, target, &pod, &options).await?;
+        options.resource_version = options.resource_version.map(|_| marked);
+    }
     delete::delete_object(ctx, target, &options).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(reply::bytes(StatusCode::CREATED, "application/json", status.to_string()))
+}
+
+/// Says in the pod's conditions why it ends, and gives back the version that this makes.
+async fn mark(ctx: &Ctx, target: &Target, pod: &Value, options: &DeleteOptions) -> Result<String, Status> {
+    delete::check_preconditions(target, options, pod)?;
+    let uid = pod.uid().to_owned();
+    let mut change = |current: &Value| {
+        if current.uid() != uid {
+            return Err(Status::not_found(&target.resource.gvr(), &target.name));
+        }
+        let mut next = current.clone();
+        let why = json!({"type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
+            "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"});
+        set_condition(&mut next, why, &time::now_text());
+        Ok(next)
+    };
+    let bytes = update::apply(ctx, target, "status", &write_options(false), &mut change).await?;
+    Ok(storage::parse(&bytes)?.resource_version().to_owned())
+}
+
+fn write_options(dry_run: bool) -> WriteOptions {
+    WriteOptions { dry_run, validation: FieldValidation::Ignore, field_manager: "coracle".to_owned(), force: false }
 }
 
 /// Pods that serve nobody.
@@ -92,14 +119,8 @@ async fn ask_budget(ctx: &Ctx, target: &Target, pod: &Value, options: &DeleteOpt
         return Ok(());
     }
     let place = Target { resource, namespace: target.namespace.clone(), name: budget.name().to_owned() };
-    let write = WriteOptions {
-        dry_run: options.dry_run,
-        validation: FieldValidation::Ignore,
-        field_manager: "coracle".to_owned(),
-        force: false,
-    };
     let mut change = |current: &Value| take_one(current, &target.name);
-    update::apply(ctx, &place, "status", &write, &mut change).await.map(|_| ())
+    update::apply(ctx, &place, "status", &write_options(options.dry_run), &mut change).await.map(|_| ())
 }
 
 fn refuse(message: &str, cause: String) -> Status {

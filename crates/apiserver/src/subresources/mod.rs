@@ -16,9 +16,10 @@ pub(crate) mod tunnel;
 
 use std::sync::Arc;
 
-use coracle_api_meta::Status;
+use coracle_api_meta::{Status, Value};
 use coracle_client::Body;
 use http::Request;
+use serde_json::json;
 
 use crate::http::{Ctx, Reply, body};
 use crate::registry::{Target, patch, read, update};
@@ -63,3 +64,23 @@ async fn of_object(ctx: &Ctx, target: &Target, name: &str, request: Request<Body
 pub(crate) use approval::may;
 pub(crate) use binding::collection as bind;
 pub(crate) use proxy::service_place;
+
+/// Puts `condition` in the place of the one of its type; `lastTransitionTime` is `now` if the status changes.
+fn set_condition(object: &mut Value, mut condition: Value, now: &str) {
+    if !object["status"].is_object() {
+        object["status"] = json!({});
+    }
+    if !object["status"]["conditions"].is_array() {
+        object["status"]["conditions"] = json!([]);
+    }
+    let Some(list) = object["status"]["conditions"].as_array_mut() else { return };
+    let old = list.iter_mut().find(|own| own["type"] == condition["type"]);
+    condition["lastTransitionTime"] = match &old {
+        Some(old) if old["status"] == condition["status"] => old["lastTransitionTime"].clone(),
+        _ => now.into(),
+    };
+    match old {
+        Some(old) => *old = condition,
+        None => list.push(condition),
+    }
+}

@@ -178,6 +178,16 @@ impl Cgroup<'_> {
         }
     }
 
+    /// As [`Group::limits`]; where the kernel rounds shares to weights, those asked for are named if they are in force.
+    #[must_use]
+    pub fn limits_as_asked(&self, shares: u64) -> Limits {
+        let mut limits = self.limits();
+        if self.all.is_v2() && limits.cpu_shares != 0 && weight_of_shares(limits.cpu_shares) == weight_of_shares(shares) {
+            limits.cpu_shares = shares;
+        }
+        limits
+    }
+
     /// The limits in force, as the kernel has them; zero or empty where there is none.
     #[must_use]
     pub fn limits(&self) -> Limits {
