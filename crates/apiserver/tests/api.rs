@@ -271,8 +271,13 @@ async fn pods_are_admitted_bound_and_deleted() {
     let status = json!({"status": {"phase": "Running"}, "spec": {"nodeName": "other"}});
     let patched = call(&admin, Method::PATCH, &format!("{pods}/p/status"), MERGE, status).await.expect("status");
     assert_eq!((&patched["status"]["phase"], &patched["spec"]["nodeName"]), (&json!("Running"), &json!("n")));
-    let deleting = call(&admin, Method::DELETE, &format!("{pods}/p"), "", Value::Null).await.expect("marked");
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    call(&admin, Method::POST, &format!("{pods}/p/eviction"), JSON, eviction).await.expect("evicted");
+    let deleting = call(&admin, Method::GET, &format!("{pods}/p"), "", Value::Null).await.expect("marked");
     assert_eq!(deleting["metadata"]["deletionGracePeriodSeconds"], 30);
+    let conditions = deleting["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let target = conditions.iter().find(|own| own["type"] == "DisruptionTarget").expect("condition");
+    assert_eq!((&target["status"], &target["reason"]), (&json!("True"), &json!("EvictionByEvictionAPI")));
     call(&admin, Method::DELETE, &format!("{pods}/p?gracePeriodSeconds=0"), "", Value::Null).await.expect("gone");
     assert_eq!(call(&admin, Method::GET, &format!("{pods}/p"), "", Value::Null).await.expect_err("gone").0, 404);
 }

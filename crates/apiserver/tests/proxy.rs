@@ -221,3 +221,11 @@ async fn upgrades_pass() {
         assert_eq!(&echo, b"hello", "{pod}");
     }
 }
+
+#[tokio::test]
+async fn options_are_for_the_backend() {
+    let cluster = start().await;
+    let request = Request::options(format!("{PODS}/p/proxy/a")).body(bytes::Bytes::new()).expect("request");
+    let answer = cluster.admin().transport().send(request).await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 200);
+}

@@ -1,11 +1,14 @@
 //! Disruption budgets and resource quotas.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use coracle_api_meta::ObjectKey;
 use coracle_api_types::Object;
-use coracle_client::{Change, Informer};
-use coracle_driver::{Planned, Queue, Request, feed, feed_with};
+use coracle_client::{Api, Change, DynamicApi, Informer, ListParams};
+use coracle_driver::{Failure, Hands, Planned, Queue, Reconcile, Request, feed, feed_with};
 use coracle_plan_controllers::{disruption, quota};
 use coracle_plan_core::Plan;
 use coracle_plan_core::owner::controller_of;
@@ -112,19 +115,74 @@ fn start_quota(context: &Context, census: &Census) {
         let (quotas, queue) = (informers.quotas.clone(), queue.clone());
         move |namespace| quotas_in(&quotas, namespace).into_iter().for_each(|key| queue.add(key))
     });
-    let census = census.clone();
-    let plan = move |request: &Request<ObjectKey>| {
-        let Some(current) = informers.quotas.get_key(&request.key) else { return Plan::nothing() };
-        let namespace = &request.key.namespace;
-        let view = quota::View {
-            quota: &current,
-            pods: &informers.pods.list_namespace(namespace),
-            services: &informers.services.list_namespace(namespace),
-            claims: &informers.claims.list_namespace(namespace),
-            count: &|resource| census.count(resource, namespace),
-        };
-        quota::plan(&view)
-    };
     let name = "resourcequota-controller";
-    context.spawn(Planned::new(name, context.hands(name), plan), &queue, WORKERS);
+    let keeper = QuotaKeeper { informers, census: census.clone(), hands: context.hands(name) };
+    context.spawn(keeper, &queue, WORKERS);
+}
+
+/// Keeps what a quota says is used. The server charges a quota in the transaction that creates the object, and caches hear
+/// of the two in any order: what the caches find wrong is counted again on the server before it is written, and the write
+/// fails when the quota was charged meanwhile. So a quota never shows less than there is.
+struct QuotaKeeper {
+    informers: Informers,
+    census: Census,
+    hands: Hands,
+}
+
+impl QuotaKeeper {
+    fn cached(&self, key: &ObjectKey) -> Plan {
+        let Some(current) = self.informers.quotas.get_key(key) else { return Plan::nothing() };
+        let namespace = &key.namespace;
+        quota::plan(&quota::View {
+            quota: &current,
+            pods: &self.informers.pods.list_namespace(namespace),
+            services: &self.informers.services.list_namespace(namespace),
+            claims: &self.informers.claims.list_namespace(namespace),
+            count: &|resource| self.census.count(resource, namespace),
+        })
+    }
+
+    async fn list<K: Object>(&self, namespace: &str) -> Result<Vec<Arc<K>>, Failure> {
+        let api = Api::<K>::namespaced(self.hands.client(), namespace);
+        let list = api.list(&ListParams::default()).await.map_err(|error| Failure::read(K::PLURAL, &error))?;
+        Ok(list.items.into_iter().map(Arc::new).collect())
+    }
+
+    async fn counted(&self, key: &ObjectKey) -> Result<Plan, Failure> {
+        let namespace = key.namespace.as_str();
+        let quotas = self.list::<ResourceQuota>(namespace).await?;
+        let Some(current) = quotas.iter().find(|quota| quota.name() == key.name) else { return Ok(Plan::nothing()) };
+        let mut counts = BTreeMap::new();
+        let hard = current.spec.as_ref().and_then(|spec| spec.hard.clone()).unwrap_or_default();
+        for resource in hard.keys().filter_map(|name| quota::counted_resource(name)) {
+            let Some(gvr) = self.census.gvr(&resource) else { continue };
+            let list = DynamicApi::namespaced(self.hands.client(), &gvr, namespace).list(&ListParams::default()).await;
+            let list = list.map_err(|error| Failure::read(&gvr.resource, &error))?;
+            counts.insert(resource, list.len());
+        }
+        Ok(quota::plan(&quota::View {
+            quota: current,
+            pods: &self.list(namespace).await?,
+            services: &self.list(namespace).await?,
+            claims: &self.list(namespace).await?,
+            count: &|resource| counts.get(resource).copied(),
+        }))
+    }
+}
+
+#[async_trait]
+impl Reconcile for QuotaKeeper {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &str {
+        "resourcequota-controller"
+    }
+
+    async fn reconcile(&self, request: Request<ObjectKey>) -> Result<Option<Duration>, Failure> {
+        if !self.cached(&request.key).actions.is_empty() {
+            let plan = self.counted(&request.key).await?;
+            self.hands.carry_out(&plan).await?;
+        }
+        Ok(None)
+    }
 }

@@ -313,7 +313,9 @@ pub fn plan_attributes(
     {
         return Plan::nothing();
     }
-    Plan::from(vec![Action::merge(class, "", without(&class.metadata, ATTRIBUTES_PROTECTION))])
+    let mut freed = class.clone();
+    freed.metadata.finalizers.iter_mut().for_each(|all| all.retain(|own| own != ATTRIBUTES_PROTECTION));
+    Plan::from(vec![Action::update(&freed)])
 }
 
 /// Claims for the ephemeral volumes of a pod.

@@ -10,6 +10,8 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 const API_VERSION: &str =
     "APIVersion defines the group and the version of the schema that this object follows, such as apps/v1.";
 const KIND: &str = "Kind names the type of this object.";
+const METADATA: &str = "Standard object's metadata: its name, labels and annotations, and what the server notes of it.";
+const LIST_METADATA: &str = "Standard list metadata: the version of the list and how to go on with it.";
 /// Keywords that swagger 2.0 has no word for.
 const V3_ONLY: [&str; 9] = [
     "oneOf",
@@ -63,7 +65,8 @@ fn gvk_of(gv: &GroupVersion, kind: &str) -> Value {
 
 fn with_type_meta(dialect: Dialect, mut schema: Value, meta: &str, gv: &GroupVersion, kind: &str) -> Value {
     let reference = dialect.reference(meta);
-    let metadata = if dialect == Dialect::V3 { json!({ "allOf": [reference] }) } else { reference };
+    let mut metadata = if dialect == Dialect::V3 { json!({ "allOf": [reference] }) } else { reference };
+    metadata["description"] = if meta == LIST_META { LIST_METADATA } else { METADATA }.into();
     schema["properties"]["apiVersion"] = json!({ "description": API_VERSION, "type": "string" });
     schema["properties"]["kind"] = json!({ "description": KIND, "type": "string" });
     schema["properties"]["metadata"] = metadata;

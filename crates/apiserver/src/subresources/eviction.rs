@@ -6,13 +6,13 @@ use coracle_api_meta::{Cause, Gvk, LabelSelector, Status, StatusDetails, Value};
 use http::StatusCode;
 use serde_json::json;
 
+use super::set_condition;
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply, reply};
 use crate::registry::admit::{Attempt, Operation};
 use crate::registry::options::{DeleteOptions, FieldValidation, WriteOptions};
 use crate::registry::resources::item_name;
 use crate::registry::{Target, admit, delete, objects, storage, update};
-use super::set_condition;
 use crate::time;
 
 /// Pods on their way out that a budget remembers.

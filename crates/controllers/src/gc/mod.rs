@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_api_meta::{GroupVersion, ObjectKey};
+use coracle_api_meta::{GroupVersion, Gvr, ObjectKey};
 use coracle_client::{Client, DynamicApi, Error};
 use coracle_driver::{Failure, Hands, Queue, Reconcile, Request};
 use coracle_plan_controllers::gc::{Graph, Item, OwnerState, Work};
@@ -30,10 +30,14 @@ pub struct Census {
 impl Census {
     /// Objects of a resource, written `resource` or `resource.group`, in a namespace. `None` for unknown resources.
     pub fn count(&self, resource: &str, namespace: &str) -> Option<usize> {
+        Some(locked(&self.shared.graph).count(&self.gvr(resource)?, namespace))
+    }
+
+    /// Where a resource, written as for [`Census::count`], is served.
+    pub fn gvr(&self, resource: &str) -> Option<Gvr> {
         let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
         let known = locked(&self.shared.resources);
-        let found = known.values().find(|own| own.gvr.resource == name && own.gvr.group == group)?;
-        Some(locked(&self.shared.graph).count(&found.gvr, namespace))
+        known.values().find(|own| own.gvr.resource == name && own.gvr.group == group).map(|own| own.gvr.clone())
     }
 
     /// `listener` gets the namespace of every object that comes or goes.

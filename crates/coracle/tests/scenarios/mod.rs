@@ -65,6 +65,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("deployments", workloads::scaled_rolled_and_rolled_back),
     ("services", workloads::services_by_every_way),
     ("networking", network::services_names_and_host_ports),
+    ("quotas", workloads::quotas_hold_in_haste),
     ("garbage", workloads::owners_take_their_objects_along),
     ("exec", access::exec_logs_copy_and_forward),
     ("python", clients::python),

@@ -133,3 +133,25 @@ pub fn owners_take_their_objects_along(world: &World, kubectl: &Kubectl) {
     let _ = kubectl.ok(&["delete", "namespace", &kubectl.namespace, "--timeout=60s"]);
     assert!(kubectl.fails(&["get", "namespace", &kubectl.namespace]).contains("NotFound"));
 }
+
+/// Creations that come faster than the controllers' caches hear of them.
+pub fn quotas_hold_in_haste(_: &World, kubectl: &Kubectl) {
+    kubectl.apply("{apiVersion: v1, kind: ResourceQuota, metadata: {name: few}, spec: {hard: {pods: '3'}}}\n");
+    kubectl.wait("resourcequota/few", ".status.used.pods", "0", SOON);
+    let pods: Vec<String> = (0..8)
+        .map(|number| {
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: p{number}}}, spec: {{schedulingGates: [{{name: x.io/wait}}], \
+                 containers: [{{name: c, image: none}}]}}}}\n"
+            )
+        })
+        .collect();
+    for _ in 0..5 {
+        let (good, _) = kubectl.with_input(&["create", "-f", "-"], &pods.join("---\n"));
+        assert!(!good, "the quota refuses some");
+        assert_eq!(kubectl.ok(&["get", "pods", "-o", "name"]).lines().count(), 3);
+        kubectl.wait("resourcequota/few", ".status.used.pods", "3", SOON);
+        kubectl.ok(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
+        kubectl.wait("resourcequota/few", ".status.used.pods", "0", SOON);
+    }
+}

@@ -182,7 +182,8 @@ impl Cgroup<'_> {
     #[must_use]
     pub fn limits_as_asked(&self, shares: u64) -> Limits {
         let mut limits = self.limits();
-        if self.all.is_v2() && limits.cpu_shares != 0 && weight_of_shares(limits.cpu_shares) == weight_of_shares(shares) {
+        if self.all.is_v2() && limits.cpu_shares != 0 && weight_of_shares(limits.cpu_shares) == weight_of_shares(shares)
+        {
             limits.cpu_shares = shares;
         }
         limits
