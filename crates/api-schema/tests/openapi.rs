@@ -105,6 +105,8 @@ fn custom_resources_are_rendered_in_both_dialects() {
     let tab = &document["components"]["schemas"]["com.example.stable.v1.CronTab"];
     assert_eq!(tab["description"], "A tab.");
     assert_eq!(tab["properties"]["spec"]["properties"]["port"]["x-kubernetes-int-or-string"], true);
+    let meta = &document["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["properties"];
+    assert!(meta["creationTimestamp"]["description"].is_string(), "explain describes metadata of custom resources too");
     let path = &document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"];
     assert_eq!(path["patch"]["operationId"], "patchStableExampleComV1NamespacedCronTab");
     let document = v2_document(builtin(), "v1.36.0", [(&gv, served.as_slice())].into_iter());

@@ -121,12 +121,8 @@ async fn enforce_limits(ctx: &Ctx, told: &mut BTreeSet<String>) -> bool {
 
 async fn relieve(ctx: &Ctx, shortage: &Shortage, thresholds: &[Threshold]) {
     let name = Some(ctx.config.node_name.clone());
-    let node = ObjectReference {
-        kind: Some("Node".to_owned()),
-        name: name.clone(),
-        uid: name,
-        ..ObjectReference::default()
-    };
+    let node =
+        ObjectReference { kind: Some("Node".to_owned()), name: name.clone(), uid: name, ..ObjectReference::default() };
     let message = format!("Attempting to reclaim {}", shortage.signal.resource());
     ctx.events.warning(&node, "EvictionThresholdMet", &message);
     if shortage.signal.is_of_disk() {
@@ -142,8 +138,7 @@ async fn relieve(ctx: &Ctx, shortage: &Shortage, thresholds: &[Threshold]) {
         let usage = measure(ctx, &pod, &snapshot).await;
         measured.push((uid, pod, usage));
     }
-    let candidates: Vec<Candidate<'_>> =
-        measured.iter().map(|(_, pod, usage)| Candidate { pod, usage }).collect();
+    let candidates: Vec<Candidate<'_>> = measured.iter().map(|(_, pod, usage)| Candidate { pod, usage }).collect();
     let Some((uid, ended)) = choose(shortage, &candidates) else {
         tracing::warn!(resource = shortage.signal.resource(), "the node is short, and no pod may leave");
         return;

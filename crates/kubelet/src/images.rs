@@ -40,7 +40,9 @@ impl ImagePuller {
 
     /// Where images are kept.
     pub(crate) async fn folder(&self) -> Option<String> {
-        let asked = self.folder.get_or_try_init(|| async { Ok::<_, coracle_cri::Error>(self.service.image_fs_info().await?.mountpoint) });
+        let asked = self
+            .folder
+            .get_or_try_init(|| async { Ok::<_, coracle_cri::Error>(self.service.image_fs_info().await?.mountpoint) });
         asked.await.ok().cloned()
     }
 

@@ -205,7 +205,11 @@ async fn claim(ctx: &Context, pod: &Pod, name: &str, readonly: bool) -> Result<P
     let group = fs_group(pod).filter(|_| is_local && !readonly);
     blocking(move || {
         host_path::check(&checked, &kind)?;
-        if ownership::belongs_to(&checked, group) { Ok(()) } else { ownership::apply(&checked, group, ownership::Access::ReadWrite) }
+        if ownership::belongs_to(&checked, group) {
+            Ok(())
+        } else {
+            ownership::apply(&checked, group, ownership::Access::ReadWrite)
+        }
     })
     .await?;
     Ok(Place::Folder { path: PathBuf::from(path), readonly })

@@ -190,7 +190,9 @@ fn message(shortage: &Shortage, candidate: &Candidate<'_>) -> String {
         return text;
     }
     for usage in &candidate.usage.containers {
-        let Some(container) = containers(candidate.pod).find(|container| container.name == usage.name) else { continue };
+        let Some(container) = containers(candidate.pod).find(|container| container.name == usage.name) else {
+            continue;
+        };
         let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
         let request = quantity(requests, resource).map_or(0, |quantity| u64::try_from(quantity.value()).unwrap_or(0));
         let used = if resource == "memory" { usage.memory } else { usage.disk };
@@ -327,11 +329,15 @@ mod tests {
         check((Signal::MemoryAvailable, 100 * MIB, 8192 * MIB), expect!["enough"]);
         check(
             (Signal::MemoryAvailable, 50 * MIB, 8192 * MIB),
-            expect!["much: The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container c was using 90Mi, request is 1Mi, has larger consumption of memory. "],
+            expect![
+                "much: The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container c was using 90Mi, request is 1Mi, has larger consumption of memory. "
+            ],
         );
         check(
             (Signal::NodeFsAvailable, 10 * MIB, 4000 * MIB),
-            expect!["much: The node was low on resource: ephemeral-storage. Threshold quantity: 400Mi, available: 10Mi. Container c was using 300Mi, request is 1Mi, has larger consumption of ephemeral-storage. "],
+            expect![
+                "much: The node was low on resource: ephemeral-storage. Threshold quantity: 400Mi, available: 10Mi. Container c was using 300Mi, request is 1Mi, has larger consumption of ephemeral-storage. "
+            ],
         );
         check((Signal::NodeFsAvailable, 1001 * MIB, 400_000 * MIB), expect!["enough"]);
         check(

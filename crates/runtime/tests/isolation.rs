@@ -300,7 +300,8 @@ async fn a_pod_may_have_users_of_its_own() {
 async fn volumes_of_an_image_are_anonymous() {
     let bench = Bench::new().await;
     let pod = bench.pod("volumes").await;
-    let script = "stat -c '%a %n' /volume/*; cat /volume/kept; echo new > /volume/new; grep -c ' /volume ' /proc/mounts";
+    let script =
+        "stat -c '%a %n' /volume/*; cat /volume/kept; echo new > /volume/new; grep -c ' /volume ' /proc/mounts";
     let mut config = bench.config("main", script);
     config.linux.security_context.readonly_rootfs = true;
     for _ in 0..2 {

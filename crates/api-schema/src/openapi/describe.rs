@@ -156,4 +156,5 @@ const KINDS: &[(&str, Describe)] = &[
     ("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService", SchemaGenerator::subschema_for::<k8s::kube_aggregator::pkg::apis::apiregistration::v1::APIService>),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", SchemaGenerator::subschema_for::<k8s::apimachinery::pkg::apis::meta::v1::DeleteOptions>),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", SchemaGenerator::subschema_for::<k8s::apimachinery::pkg::apis::meta::v1::ListMeta>),
+    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", SchemaGenerator::subschema_for::<k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta>),
 ];

@@ -282,7 +282,10 @@ spec:
     assert_eq!(kubectl.ok(&["exec", "apart", "--", "id", "-u"]).trim(), "0");
     for (path, part) in [
         ("stats/summary", "\"name\":\"apart\""),
-        ("metrics/resource", "container_memory_working_set_bytes{container=\"main\",namespace=\"own-users\",pod=\"apart\"}"),
+        (
+            "metrics/resource",
+            "container_memory_working_set_bytes{container=\"main\",namespace=\"own-users\",pod=\"apart\"}",
+        ),
         ("metrics/cadvisor", "container_cpu_usage_seconds_total{container=\"main\","),
     ] {
         let shown = kubectl.ok(&["get", "--raw", &format!("/api/v1/nodes/node-1/proxy/{path}")]);
@@ -314,7 +317,8 @@ spec:
     let (uid, container) = (of(".metadata.uid"), of(".status.containerStatuses[0].containerID"));
     let _ = kubectl.ok(&["delete", "pod", "filed-node-1", "--timeout=30s"]);
     wait_for("another mirror", SOON, || {
-        let output = kubectl.command(&["get", "pod", "filed-node-1", "-o", "jsonpath={.metadata.uid}"]).output().ok()?;
+        let output =
+            kubectl.command(&["get", "pod", "filed-node-1", "-o", "jsonpath={.metadata.uid}"]).output().ok()?;
         let fresh = String::from_utf8_lossy(&output.stdout).into_owned();
         (!fresh.is_empty() && fresh != uid).then_some(())
     });

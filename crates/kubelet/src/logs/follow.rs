@@ -267,7 +267,10 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(16);
         let (changes, changed) = watch::channel(0);
         let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let ended = { let over = over.clone(); move || over.load(std::sync::atomic::Ordering::SeqCst) };
+        let ended = {
+            let over = over.clone();
+            move || over.load(std::sync::atomic::Ordering::SeqCst)
+        };
         let query = LogQuery { follow: true, tail_lines: Some(1), ..LogQuery::default() };
         let following = tokio::spawn(stream(path.clone(), query, ended, changed, sender));
         let mut next = async || String::from_utf8(receiver.recv().await.expect("a piece").to_vec()).expect("text");

@@ -205,8 +205,8 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     use hyper::body::Incoming;
-    use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject;
 
     use super::*;
 
@@ -214,7 +214,8 @@ mod tests {
         let (_, issued) =
             coracle_pki::Authority::create("nobody knows", jiff::Timestamp::now(), jiff::SignedDuration::from_hours(1))
                 .expect("authority");
-        let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<_, _>>().expect("chain");
+        let chain =
+            CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<_, _>>().expect("chain");
         let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -255,13 +256,8 @@ mod tests {
             }
         });
         let ask = async |path: &str| {
-            let target = Target {
-                secure: true,
-                host: "127.0.0.1".to_owned(),
-                port,
-                path: path.to_owned(),
-                headers: Vec::new(),
-            };
+            let target =
+                Target { secure: true, host: "127.0.0.1".to_owned(), port, path: path.to_owned(), headers: Vec::new() };
             let answer = get(&target, Duration::from_secs(10)).await.expect("answer");
             (answer.status, answer.body)
         };
