@@ -125,3 +125,38 @@ fn the_index_names_documents_by_path_and_hash() {
     assert_eq!(hash(core, &served(core)), hash(core, &served(core)));
     assert_ne!(hash(core, &served(core)), hash(core, &served(core)[1..]));
 }
+
+#[test]
+fn what_is_written_piece_by_piece_is_the_whole() {
+    use coracle_api_schema::openapi::{Document, write};
+    use serde_json::json;
+    let custom = Served {
+        plural: "tabs".into(),
+        kind: "Tab".into(),
+        list_kind: "TabList".into(),
+        namespaced: true,
+        verbs: ["get", "list", "create"].map(str::to_owned).to_vec(),
+        subresources: Vec::new(),
+        custom: Some(json!({ "type": "object", "properties": { "spec": { "type": "string" } } })),
+        fingerprint: "1".into(),
+    };
+    let gv = GroupVersion::new("stable.example.com", "v1");
+    let apps = GroupVersion::new("apps", "v1");
+    let rows = CATALOGUE.iter().filter(|row| row.group == "apps" && row.version == "v1");
+    let built_in: Vec<Served> = rows.map(Served::builtin).collect();
+    let versions = [(apps.clone(), built_in.clone()), (gv.clone(), vec![custom.clone()])];
+    let written = |document: Document<'_>, versions: &[(GroupVersion, Vec<Served>)]| {
+        let mut out = Vec::new();
+        let make = |row: &Served, schema: bool| {
+            let custom = row.custom.as_ref().map(|own| if schema { own.clone() } else { Value::Null });
+            Served { custom, ..row.clone() }
+        };
+        write(document, builtin(), versions, &|row| row.custom.is_some(), &make, &mut out).expect("written");
+        serde_json::from_slice::<Value>(&out).expect("a document")
+    };
+    let each = versions.iter().map(|(gv, rows)| (gv, rows.as_slice()));
+    assert_eq!(written(Document::V2("v1"), &versions), v2_document(builtin(), "v1", each));
+    let one = [(gv.clone(), vec![custom.clone()])];
+    assert_eq!(written(Document::V3, &one), v3_document(builtin(), &gv, &[custom]));
+    assert_eq!(written(Document::V3, &versions[..1]), v3_document(builtin(), &apps, &built_in));
+}

@@ -4,6 +4,10 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::time::Duration;
 
 use coracle_client::Client;

@@ -1,13 +1,17 @@
 //! OpenAPI documents of what a server serves: v3 per group and version, v2 for all together.
 //!
 //! Documents are made on demand from the schemas and a list of [`Served`] resources, built-in and custom alike, and are
-//! not kept: who serves them caches their compressed bytes under [`hash`].
+//! not kept: who serves them caches their compressed bytes under [`hash`]. With many custom resources they are large, so that
+//! [`write`](fn@write) makes them piece by piece.
 
 mod custom;
 mod describe;
 pub mod gnostic;
 mod paths;
 mod schema;
+
+use std::collections::BTreeSet;
+use std::io;
 
 use coracle_api_meta::{GroupVersion, Gvk, Map, Value};
 use coracle_api_types::catalogue;
@@ -148,6 +152,76 @@ pub fn v2_document<'a>(
         "securityDefinitions": { "BearerToken": { "type": "apiKey", "in": "header", "name": "authorization" } },
         "security": [{ "BearerToken": [] }],
     })
+}
+
+/// Which document is written.
+#[derive(Debug, Clone, Copy)]
+pub enum Document<'a> {
+    /// The swagger document of everything, with the version of the server.
+    V2(&'a str),
+    /// The document of one group and version.
+    V3,
+}
+
+/// Writes a document of custom and built-in resources; custom ones are made one by one and let go. `make` gives a resource
+/// with its schema, or without where only its paths are wanted.
+pub fn write<T>(
+    document: Document<'_>,
+    schemas: &Schemas,
+    versions: &[(GroupVersion, Vec<T>)],
+    is_custom: &dyn Fn(&T) -> bool,
+    make: &dyn Fn(&T, bool) -> Served,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let dialect = if matches!(document, Document::V3) { Dialect::V3 } else { Dialect::V2 };
+    let mut parts = Parts::new(schemas, dialect);
+    let mut custom = Vec::new();
+    for (gv, rows) in versions {
+        let own: Vec<Served> = rows.iter().filter(|row| !is_custom(row)).map(|row| make(row, true)).collect();
+        parts.add(gv, &own);
+        custom.extend(rows.iter().filter(|row| is_custom(row)).map(|row| (gv, row)));
+    }
+    let start = match document {
+        Document::V2(version) => json!({ "swagger": "2.0", "info": { "title": "Kubernetes", "version": version } }),
+        Document::V3 => json!({ "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": "unversioned" } }),
+    };
+    out.write_all(start.to_string().trim_end_matches('}').as_bytes())?;
+    out.write_all(b"},\"paths\":{")?;
+    let mut first = true;
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    put_all(&parts.paths, &mut known, &mut first, out)?;
+    let name_of = |gvk: &Gvk| component_of(schemas, gvk);
+    for (gv, row) in &custom {
+        let mut own = Map::new();
+        paths::add(dialect, gv, &[make(row, false)], &name_of, &mut own);
+        put_all(&own, &mut known, &mut first, out)?;
+    }
+    let (open, security) = match document {
+        Document::V2(_) => ("},\"definitions\":{", "securityDefinitions"),
+        Document::V3 => ("},\"components\":{\"schemas\":{", "securitySchemes"),
+    };
+    out.write_all(open.as_bytes())?;
+    (first, known) = (true, BTreeSet::new());
+    put_all(&parts.definitions, &mut known, &mut first, out)?;
+    for (gv, row) in &custom {
+        let (mut own, resource) = (Map::new(), make(row, true));
+        custom::add(dialect, gv, &resource, resource.custom.as_ref().unwrap_or(&Value::Null), &mut own);
+        put_all(&own, &mut known, &mut first, out)?;
+    }
+    let token = json!({ "BearerToken": { "type": "apiKey", "in": "header", "name": "authorization" } });
+    write!(out, "}},\"{security}\":{token}")?;
+    out.write_all(if dialect == Dialect::V2 { b",\"security\":[{\"BearerToken\":[]}]}" } else { b"}}" })
+}
+
+/// Writes the entries of a map that were not written before.
+fn put_all(entries: &Map, known: &mut BTreeSet<String>, first: &mut bool, out: &mut dyn io::Write) -> io::Result<()> {
+    for (name, value) in entries {
+        if known.insert(name.clone()) {
+            let comma = if std::mem::replace(first, false) { "" } else { "," };
+            write!(out, "{comma}{}:{value}", Value::from(name.as_str()))?;
+        }
+    }
+    Ok(())
 }
 
 /// A document in the making.

@@ -9,16 +9,14 @@ use coracle_api_meta::{Status, Value};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{API_SERVICES, GROUP, availability, priorities};
+use super::services::MANAGED;
+use super::{API_SERVICES, ApiService, GROUP, availability, priorities};
 use crate::bootstrap::{ensure, options, target_of};
 use crate::http::Ctx;
-use crate::http::authz::objects;
 use crate::registry::options::DeleteOptions;
 use crate::registry::resources::CRDS;
 use crate::registry::{delete, update};
 use crate::server::Server;
-
-const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
 fn api_service(group: &str, version: &str, (of_group, of_version): (i64, i64), managed: &str) -> Value {
     json!({
@@ -68,27 +66,24 @@ fn of_definitions(server: &Server) -> BTreeSet<(String, String)> {
 async fn settle(server: &Arc<Server>) -> Result<(), Status> {
     let ctx = Ctx::internal(Arc::clone(server));
     let wanted = of_definitions(server);
-    let present = objects(&*server.store, API_SERVICES);
-    let of = |own: &Value| (own.str_at(&["spec", "group"]).to_owned(), own.str_at(&["spec", "version"]).to_owned());
-    let known: BTreeSet<(String, String)> = present.iter().map(of).collect();
+    let present = server.aggregation.services(&*server.store);
+    let of = |own: &ApiService| (own.group.clone(), own.version.clone());
+    let known: BTreeSet<(String, String)> = present.all().iter().map(|own| of(own)).collect();
     for (group, version) in wanted.difference(&known) {
         ensure(&ctx, api_service(group, version, priorities::CUSTOM, "true")).await?;
     }
-    for own in &present {
-        let managed = own.labels().and_then(|labels| labels.get(MANAGED)).is_some_and(|managed| managed == "true");
-        if managed && !wanted.contains(&of(own)) {
-            let only = DeleteOptions { uid: Some(own.uid().to_owned()), ..DeleteOptions::default() };
-            let target = target_of(server, own)?;
-            match delete::delete_object(&ctx, &target, &only).await {
-                Err(status) if matches!(status.code, 404 | 409) => {}
-                other => drop(other?),
-            }
+    for own in present.all().iter().filter(|own| own.of_custom && !wanted.contains(&of(own))) {
+        let only = DeleteOptions { uid: Some(own.uid.clone()), ..DeleteOptions::default() };
+        let named = api_service(&own.group, &own.version, priorities::CUSTOM, "true");
+        let target = target_of(server, &named)?;
+        match delete::delete_object(&ctx, &target, &only).await {
+            Err(status) if matches!(status.code, 404 | 409) => {}
+            other => drop(other?),
         }
     }
-    for own in objects(&*server.store, API_SERVICES) {
-        if !own["spec"]["service"].is_object() {
-            availability::set(&ctx, own.name(), &availability::local()).await?;
-        }
+    let services = server.aggregation.services(&*server.store);
+    for own in services.all().iter().filter(|own| own.destination.is_none() && !own.available) {
+        availability::set(&ctx, &own.name, &availability::local()).await?;
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ use crate::http::authz::objects;
 use crate::outgoing::{Destination, Place, Trust};
 
 const PORT: u16 = 443;
+/// Says when an APIService of our own is put right: `onstart` or `true`.
+pub(super) const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
 /// One APIService.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub(crate) struct ApiService {
     pub group_priority: i64,
     pub version_priority: i64,
     pub available: bool,
+    pub uid: String,
+    /// Made for a group of custom resources, and gone with it.
+    pub of_custom: bool,
     /// `None` for what this server serves itself.
     pub destination: Option<Destination>,
 }
@@ -72,6 +77,8 @@ impl ApiService {
             version: text("version"),
             group_priority: number("groupPriorityMinimum"),
             version_priority: number("versionPriority"),
+            uid: object.uid().to_owned(),
+            of_custom: object.labels().and_then(|labels| labels.get(MANAGED)).is_some_and(|managed| managed == "true"),
             available: available.any(|own| own.str_at(&["status"]) == "True"),
             destination: spec.get("service").filter(|service| service.is_object()).map(|service| to(spec, service)),
         }

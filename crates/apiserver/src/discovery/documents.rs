@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use coracle_api_meta::{GroupVersion, Gvk, Status, Value};
@@ -31,8 +31,20 @@ pub(crate) struct Documents {
 
 struct Swagger {
     json: Bytes,
-    protobuf: Bytes,
+    /// Made when it is asked for first.
+    protobuf: OnceLock<Bytes>,
     tag: String,
+}
+
+impl Swagger {
+    fn protobuf(&self) -> Bytes {
+        let make = || {
+            let document: Value =
+                serde_json::from_reader(flate2::read::GzDecoder::new(&self.json[..])).unwrap_or_default();
+            pack(&openapi::gnostic::encode(&document))
+        };
+        self.protobuf.get_or_init(make).clone()
+    }
 }
 
 /// Rendered documents of group versions that are kept.
@@ -55,7 +67,11 @@ fn served(row: &Resource, schemas: bool) -> Served {
         namespaced: row.namespaced,
         verbs: row.verbs.clone(),
         subresources: subresources.collect(),
-        custom: row.custom.as_ref().filter(|_| schemas).map(|custom| custom.definition.schema(custom.version)),
+        custom: row.custom.as_ref().map(
+            |custom| {
+                if schemas { custom.definition.schema(custom.version) } else { Value::Null }
+            },
+        ),
         fingerprint: row.custom.as_ref().map(|custom| custom.definition.changed().to_string()).unwrap_or_default(),
     }
 }
@@ -111,8 +127,8 @@ fn v3(ctx: &Ctx, resources: &Resources, path: &str) -> Result<Reply, Status> {
     let known = documents.v3.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
     let body = known.unwrap_or_else(|| {
         let of_version = |row: &&std::sync::Arc<Resource>| row.group == gv.group && row.version == gv.version;
-        let rows: Vec<Served> = resources.all().iter().filter(of_version).map(|row| served(row, true)).collect();
-        let body = pack(openapi::v3_document(builtin(), gv, &rows).to_string().as_bytes());
+        let rows: Vec<Arc<Resource>> = resources.all().iter().filter(of_version).cloned().collect();
+        let (body, _) = written(openapi::Document::V3, &[(gv.clone(), rows)]);
         let mut kept = documents.v3.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= V3_MAX {
             kept.clear();
@@ -134,7 +150,7 @@ fn v2(ctx: &Ctx, resources: &Arc<Resources>) -> Reply {
         return unchanged(&swagger.tag);
     }
     let mut reply = if accept_text(&ctx.headers).contains(SWAGGER_PROTOBUF) {
-        packed(ctx, SWAGGER_PROTOBUF_REPLY, swagger.protobuf.clone())
+        packed(ctx, SWAGGER_PROTOBUF_REPLY, swagger.protobuf())
     } else {
         packed(ctx, JSON, swagger.json.clone())
     };
@@ -152,25 +168,83 @@ fn swagger(ctx: &Ctx, resources: &Arc<Resources>) -> Arc<Swagger> {
     {
         return Arc::clone(swagger);
     }
-    let versions = versions(resources, true);
-    let each = versions.iter().map(|(gv, served)| (gv, served.as_slice()));
-    let mut document = openapi::v2_document(builtin(), "v1.36.2", each);
-    for service in aggregation.services(&*ctx.server.store).all() {
-        if let Some(part) = aggregation.remote.of(&service.name).and_then(|known| known.swagger.clone()) {
-            aggregation::merge_swagger(&mut document, &part);
-        }
-    }
-    let json = document.to_string();
-    let digest = Sha256::digest(json.as_bytes());
-    let tag = digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect();
+    let parts: Vec<Arc<Value>> = aggregation
+        .services(&*ctx.server.store)
+        .all()
+        .iter()
+        .filter_map(|service| aggregation.remote.of(&service.name)?.swagger.clone())
+        .collect();
+    let (json, tag) = written(openapi::Document::V2("v1.36.2"), &rows_by_version(resources));
     let swagger =
-        Arc::new(Swagger { protobuf: pack(&openapi::gnostic::encode(&document)), json: pack(json.as_bytes()), tag });
+        if parts.is_empty() { Swagger { json, protobuf: OnceLock::new(), tag } } else { merged(&json, &parts) };
+    let swagger = Arc::new(swagger);
     *kept = Some((Arc::downgrade(resources), generation, Arc::clone(&swagger)));
     swagger
 }
 
+fn merged(own: &Bytes, parts: &[Arc<Value>]) -> Swagger {
+    let mut document: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&own[..])).unwrap_or_default();
+    parts.iter().for_each(|part| aggregation::merge_swagger(&mut document, part));
+    let json = document.to_string();
+    Swagger {
+        json: pack(json.as_bytes()),
+        protobuf: OnceLock::new(),
+        tag: tag_of(Sha256::digest(json.as_bytes()).as_slice()),
+    }
+}
+
+fn tag_of(digest: &[u8]) -> String {
+    digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn rows_by_version(resources: &Resources) -> Vec<(GroupVersion, Vec<Arc<Resource>>)> {
+    let mut all = Vec::new();
+    for (group, versions) in resources.groups() {
+        for version in versions {
+            let of_version = |row: &&Arc<Resource>| row.group == group && row.version == version;
+            let rows = resources.all().iter().filter(of_version).cloned().collect();
+            all.push((GroupVersion::new(group.clone(), version), rows));
+        }
+    }
+    all
+}
+
+/// A document, compressed while it is written, and its tag.
+fn written(document: openapi::Document<'_>, versions: &[(GroupVersion, Vec<Arc<Resource>>)]) -> (Bytes, String) {
+    let mut sink = Sink { packed: encoder(0), digest: Sha256::new() };
+    let is_custom = |row: &Arc<Resource>| row.custom.is_some();
+    let make = |row: &Arc<Resource>, schemas: bool| served(row, schemas);
+    let written = openapi::write(document, builtin(), versions, &is_custom, &make, &mut sink);
+    let packed = written.and_then(|()| sink.packed.finish()).expect("writing to memory does not fail");
+    (packed.into(), tag_of(sink.digest.finalize().as_slice()))
+}
+
+type Encoder = flate2::write::GzEncoder<Vec<u8>>;
+
+fn encoder(capacity: usize) -> Encoder {
+    Encoder::new(Vec::with_capacity(capacity), flate2::Compression::fast())
+}
+
+/// Compresses and digests what is written.
+struct Sink {
+    packed: Encoder,
+    digest: Sha256,
+}
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.digest.update(bytes);
+        self.packed.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn pack(plain: &[u8]) -> Bytes {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(plain.len() / 8), flate2::Compression::fast());
+    let mut encoder = encoder(plain.len() / 8);
     encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to memory does not fail").into()
 }
 
