@@ -56,11 +56,19 @@ async fn make(client: &Client, number: usize) -> usize {
     size
 }
 
+async fn read(client: &Client, paths: &[&str]) {
+    for path in paths {
+        client.get(path).await.expect("a document");
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let count: usize = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(500);
     let cluster = common::Cluster::start().await;
     let admin = cluster.admin();
+    // What the documents of built-in kinds take is not the definitions' doing.
+    read(&admin, &["/openapi/v3", "/openapi/v2"]).await;
     tokio::time::sleep(SETTLE).await;
     let before = resident_kib();
     let started = std::time::Instant::now();
@@ -74,13 +82,14 @@ async fn main() {
     println!("{count} definitions of {} bytes of schema in {took:.1?}", bytes / count.max(1));
     println!(
         "resident: {before} KiB before, {after} KiB after: {:.1} KiB each",
-        (after - before) as f64 / count as f64
+        after.saturating_sub(before) as f64 / count as f64
     );
-    for path in ["/apis/example.com/v1", "/openapi/v3", "/openapi/v3/apis/example.com/v1", "/openapi/v2"] {
-        admin.get(path).await.expect("a document");
-    }
+    read(&admin, &["/apis/example.com/v1", "/openapi/v3", "/openapi/v3/apis/example.com/v1", "/openapi/v2"]).await;
     tokio::time::sleep(SETTLE).await;
-    println!("after the documents were read: {:.1} KiB each", (resident_kib() - before) as f64 / count as f64);
+    println!(
+        "after the documents were read: {:.1} KiB each",
+        resident_kib().saturating_sub(before) as f64 / count as f64
+    );
     cluster.server.stop();
     cluster.store.close().await;
 }
