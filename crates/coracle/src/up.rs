@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Addresses of a cluster that the user said nothing about.
 const POD_CIDR: &str = "10.244.0.0/24";
 const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// Pods are killed for want of memory before what runs them. Source: kubelet `--oom-score-adj`.
+const OOM_SCORE: i32 = -999;
 const LISTEN: &str = "127.0.0.1:6443";
 
 #[derive(Debug, Args)]
@@ -65,6 +67,11 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     // Before anything is started, as pods inherit it.
     let open_files = coracle_host::process::raise_open_files();
     tracing::debug!(open_files, "limit of open files");
+    if !options.no_node
+        && let Err(error) = coracle_host::process::set_oom_score(OOM_SCORE)
+    {
+        tracing::debug!(%error, "pods may outlive this process when memory runs out");
+    }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 

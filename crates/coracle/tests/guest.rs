@@ -172,6 +172,13 @@ fn limits_are_in_force(world: &World) {
         (count > 3).then_some(count)
     });
     println!("throttled {throttled} times");
+    wait_for("usage in the node's summary", SOON, || {
+        let text = world.kubectl.ok(&["get", "--raw", "/api/v1/nodes/guest/proxy/stats/summary"]);
+        let summary: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let busy = summary["pods"].as_array()?.iter().find(|pod| pod["podRef"]["name"] == "busy")?.clone();
+        let used = |path: &str| busy["containers"][0].pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        (used("/cpu/usageCoreNanoSeconds") > 0 && used("/memory/workingSetBytes") > 0).then_some(())
+    });
 }
 
 /// Source: kubelet `qos` policy and `MilliCPUToShares`, KEP-2254 for weights.
@@ -179,6 +186,10 @@ fn scores_and_weights(world: &World) {
     let score = "cat /proc/1/oom_score_adj";
     assert_eq!(world.in_container("guaranteed", score), "-997");
     assert_eq!(world.in_container("besteffort", score), "1000");
+    // What runs the pods goes last.
+    let own = "for pid in $(cat /run/up.pid) $(cat /sys/fs/cgroup/coracle/shims/cgroup.procs | head -n 1)\n\
+               do cat /proc/$pid/oom_score_adj; done";
+    assert_eq!(world.ok(own), "-999\n-998");
     let burstable: i32 = world.in_container("burstable", score).parse().expect("a number");
     assert!((2..1000).contains(&burstable), "{burstable}");
     assert_eq!(world.cgroup_file("burstable", "cpu.weight"), "59");

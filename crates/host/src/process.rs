@@ -158,6 +158,11 @@ pub fn avoid_huge_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
 }
 
+/// How eagerly the kernel kills this process, and the programs it runs, when memory runs out: -1000 (never) to 1000.
+pub fn set_oom_score(score: i32) -> Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", score.to_string()).context(|| format!("set the OOM score to {score}"))
+}
+
 /// Ignores SIGPIPE, SIGHUP and SIGINT: for a process that must not end with whoever talks to it.
 pub fn ignore_session_signals() {
     for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
