@@ -20,7 +20,7 @@ const EXPIRED_CONTINUE: &str = "The provided continue parameter is too old to di
 #[derive(Debug, Serialize, Deserialize)]
 struct Continue {
     v: String,
-    /// -1: at the latest revision, consistent or not.
+    /// -1: at the latest revision, whatever the pages before showed.
     rv: i64,
     /// The last name that was shown.
     start: String,
@@ -55,8 +55,6 @@ struct Plan {
     at: Option<Revision>,
     after: Option<String>,
     limit: usize,
-    /// The revision that continue tokens carry.
-    consistent: bool,
 }
 
 fn invalid(field: &str, detail: &str) -> Status {
@@ -92,7 +90,7 @@ fn plan(ctx: &Ctx) -> Result<Plan, Status> {
         }
         let token = Continue::decode(token)?;
         let at = u64::try_from(token.rv).ok().map(Revision);
-        return Ok(Plan { at, after: Some(token.start), limit, consistent: at.is_some() });
+        return Ok(Plan { at, after: Some(token.start), limit });
     }
     let wanted = storage::revision(text)?;
     let latest = ctx.server.store.local_revision();
@@ -113,7 +111,7 @@ fn plan(ctx: &Ctx) -> Result<Plan, Status> {
         ("" | "NotOlderThan" | "Exact", Some(wanted)) if wanted > latest => {
             return Err(storage::too_large(wanted.0, latest.0));
         }
-        ("Exact", Some(wanted)) => return Ok(Plan { at: Some(wanted), after: None, limit, consistent: true }),
+        ("Exact", Some(wanted)) => return Ok(Plan { at: Some(wanted), after: None, limit }),
         ("" | "NotOlderThan", Some(_)) => {}
         (other, _) => {
             return Err(invalid(
@@ -122,7 +120,7 @@ fn plan(ctx: &Ctx) -> Result<Plan, Status> {
             ));
         }
     }
-    Ok(Plan { at: None, after: None, limit, consistent: true })
+    Ok(Plan { at: None, after: None, limit })
 }
 
 /// The page that a request asks for.
@@ -152,7 +150,7 @@ async fn page(ctx: &Ctx, target: &Target, selection: &Selection) -> Result<Liste
         }
     }
     let more = if remaining > 0 { entries.last() } else { None };
-    let rv = if plan.consistent { i64::try_from(page.revision.0).unwrap_or(i64::MAX) } else { -1 };
+    let rv = i64::try_from(page.revision.0).unwrap_or(i64::MAX);
     Ok(Listed {
         continue_token: more.map(|last| Continue::encode(rv, last.name())).unwrap_or_default(),
         remaining: (remaining > 0 && everything).then_some(remaining),
