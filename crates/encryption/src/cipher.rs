@@ -52,11 +52,13 @@ impl ClusterKey {
 }
 
 /// One key of a provider of the configuration, or `identity`.
+#[expect(clippy::large_enum_variant, reason = "there are a few of them in a server")]
 pub(crate) enum Provider {
     Identity,
     Key { prefix: String, cipher: Cipher, id: SealId },
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are a few of them in a server")]
 pub(crate) enum Cipher {
     Gcm(LessSafeKey),
     Cbc { encrypt: PaddedBlockEncryptingKey, decrypt: PaddedBlockDecryptingKey },

@@ -67,7 +67,7 @@ pub fn create(map: &IdMap, kinds: &[Namespace]) -> Result<Owned> {
         Cloned::Child => {
             // It only has to be there until its namespaces are open elsewhere.
             drop(goes);
-            waits.read(&mut [0]).ok();
+            waits.read_exact(&mut [0]).ok();
             process::exit_now(0)
         }
         Cloned::Parent(pid) => {

@@ -10,6 +10,7 @@ use crate::cluster::Config;
 use crate::node::{network_config, proxy_config};
 
 /// The host's network before a start.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub(crate) enum Beginning {
     /// Nothing of the cluster was there.
     Fresh { host: Arc<Kernel>, network: coracle_network::Config, proxy: coracle_proxy::Config },
