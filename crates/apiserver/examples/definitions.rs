@@ -58,7 +58,8 @@ async fn make(client: &Client, number: usize) -> usize {
 
 async fn read(client: &Client, paths: &[&str]) {
     for path in paths {
-        client.get(path).await.expect("a document");
+        let request = http::Request::get(*path).header("accept-encoding", "gzip").body(bytes::Bytes::new());
+        client.send(request.expect("request")).await.expect("a document");
     }
 }
 

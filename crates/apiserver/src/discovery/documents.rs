@@ -1,14 +1,17 @@
 //! OpenAPI documents, rendered when they are asked for and kept until the resources change.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use coracle_api_meta::{GroupVersion, Gvk, Status, Value};
 use coracle_api_schema::builtin;
 use coracle_api_schema::openapi::{self, Served, ServedSubresource};
+use coracle_client::BoxError;
 use http::{HeaderValue, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use sha2::{Digest, Sha256};
 
 use crate::aggregation;
@@ -47,6 +50,7 @@ impl Swagger {
     }
 }
 
+const PIECE_BYTES: usize = 64 * 1024;
 /// Rendered documents of group versions that are kept.
 const V3_MAX: usize = 256;
 
@@ -256,11 +260,25 @@ fn packed(ctx: &Ctx, content_type: &'static str, body: Bytes) -> Reply {
         reply.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         return reply;
     }
-    let mut plain = Vec::with_capacity(body.len() * 8);
-    match std::io::copy(&mut flate2::read::GzDecoder::new(&body[..]), &mut plain) {
-        Ok(_) => reply::bytes(StatusCode::OK, content_type, plain),
-        Err(error) => reply::status(&Status::internal(error)),
-    }
+    let mut reply = Reply::new(StreamBody::new(futures::stream::iter(plain(body))).boxed_unsync());
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// A compressed document piece by piece: whole, it may be large.
+fn plain(packed: Bytes) -> impl Iterator<Item = Result<Frame<Bytes>, BoxError>> {
+    let mut decoder = flate2::read::GzDecoder::new(std::io::Cursor::new(packed));
+    std::iter::from_fn(move || {
+        let mut piece = vec![0; PIECE_BYTES];
+        match decoder.read(&mut piece) {
+            Ok(0) => None,
+            Ok(count) => {
+                piece.truncate(count);
+                Some(Ok(Frame::data(piece.into())))
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    })
 }
 
 fn is_known(ctx: &Ctx, tag: &str) -> bool {
