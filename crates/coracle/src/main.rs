@@ -53,7 +53,10 @@ fn main() -> ExitCode {
     if let Some(code) = coracle_runtime::personality(&arguments) {
         return ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1));
     }
-    let arguments = Arguments::parse_from(arguments);
+    let arguments = match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return unread(&arguments, &error),
+    };
     if let Command::Cli(_) = arguments.command {
         // Who asked to see something may go before all of it is shown: `| head`.
         coracle_host::process::end_with_reader();
@@ -63,10 +66,32 @@ fn main() -> ExitCode {
         Err(error) => {
             let text = format!("{error:#}");
             // kubectl's own words stay as they are.
-            let as_it_is = text.starts_with("error:") || text.starts_with("Error from server");
+            let as_it_is = text.starts_with("error:")
+                || text.starts_with("Error from server")
+                || text.starts_with("the server doesn't have");
             eprintln!("{}{text}", if as_it_is { "" } else { "coracle: " });
             ExitCode::FAILURE
         }
+    }
+}
+
+/// kubectl has its own words for a flag that it does not know, and another exit code.
+fn unread(arguments: &[String], error: &clap::Error) -> ExitCode {
+    let kubectl = arguments.get(1).is_some_and(|word| word == "kubectl");
+    let flag = error.get(clap::error::ContextKind::InvalidArg).map(ToString::to_string);
+    match flag {
+        Some(flag) if kubectl && error.kind() == clap::error::ErrorKind::UnknownArgument && flag.starts_with('-') => {
+            let verb = arguments.get(2).map(String::as_str).unwrap_or_default();
+            let what = match flag.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
+                Some(short) => {
+                    format!("unknown shorthand flag: '{}' in {flag}", short.chars().next().unwrap_or_default())
+                }
+                None => format!("unknown flag: {flag}"),
+            };
+            eprintln!("Error: {what}\nSee 'kubectl {verb} --help' for usage.");
+            ExitCode::FAILURE
+        }
+        _ => error.exit(),
     }
 }
 

@@ -1,50 +1,17 @@
 //! Starts that are refused: one clear message, at once, and nothing is left behind. The real binary, without a node.
 
-use std::io::{BufRead as _, BufReader};
+mod alone;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-struct Folder(tempfile::TempDir);
+use alone::{Folder, end};
 
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("folder"))
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn up(&self, data: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
-        let _ = command
-            .args(["up", "--no-node", "--listen", "127.0.0.1:0", "--kubeconfig"])
-            .arg(self.path("kubeconfig"))
-            .arg("--data-dir")
-            .arg(data);
-        command
-    }
-
-    /// What a start that is refused says.
-    fn refused(&self, data: &Path) -> String {
-        let output = self.up(data).output().expect("run");
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    /// A control plane that is ready.
-    fn started(&self, data: &Path) -> Child {
-        let mut child = self.up(data).stdout(Stdio::piped()).spawn().expect("run");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let ready = stdout.lines().map_while(Result::ok).any(|line| line.starts_with("Ready after"));
-        assert!(ready, "the control plane starts");
-        child
-    }
-}
-
-fn end(mut child: Child) {
-    child.kill().expect("killed");
-    let _ = child.wait();
+/// What a start that is refused says.
+fn refused(folder: &Folder, data: &Path) -> String {
+    let output = folder.up(data).output().expect("run");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
@@ -52,11 +19,11 @@ fn what_is_no_folder_and_no_kubeconfig() {
     let folder = Folder::new();
     let file = folder.path("file");
     std::fs::write(&file, "precious").expect("write");
-    let text = folder.refused(&file);
+    let text = refused(&folder, &file);
     assert_eq!(text, format!("coracle: data folder {} is a file: name a folder with --data-dir\n", file.display()));
     std::fs::write(folder.path("kubeconfig"), "}garbage{").expect("write");
     let data = folder.path("data");
-    let text = folder.refused(&data);
+    let text = refused(&folder, &data);
     assert!(text.starts_with(&format!("coracle: kubeconfig {}: ", folder.path("kubeconfig").display())), "{text}");
     assert!(!data.exists(), "looked at before anything is made");
     assert_eq!(std::fs::read_to_string(file).expect("read"), "precious");
@@ -85,13 +52,13 @@ fn a_cluster_that_runs_and_one_that_lost_its_data() {
     let folder = Folder::new();
     let data = folder.path("data");
     let running = folder.started(&data);
-    let text = folder.refused(&data);
+    let text = refused(&folder, &data);
     assert!(text.contains(&format!("is in use by process {}: stop that one first", running.id())), "{text}");
     end(running);
 
     let good = std::fs::read(data.join("pki/ca.key")).expect("read");
     std::fs::write(data.join("pki/ca.key"), "no key").expect("write");
-    let text = folder.refused(&data);
+    let text = refused(&folder, &data);
     assert!(
         text.contains(&format!("{} is damaged: it holds no private key", data.join("pki/ca.key").display())),
         "{text}"
@@ -99,7 +66,7 @@ fn a_cluster_that_runs_and_one_that_lost_its_data() {
     std::fs::write(data.join("pki/ca.key"), good).expect("write");
 
     std::fs::rename(data.join("store"), folder.path("copy")).expect("rename");
-    let text = folder.refused(&data);
+    let text = refused(&folder, &data);
     assert!(text.contains("has lost its data") && text.contains("Put it back from a copy"), "{text}");
     std::fs::rename(folder.path("copy"), data.join("store")).expect("rename");
     end(folder.started(&data));

@@ -96,7 +96,8 @@ async fn client_side(
     let live: Value = match api.get(&name).await {
         Ok(bytes) => serde_json::from_slice(&bytes)?,
         Err(error) if error.is_not_found() => {
-            api.create(wanted.to_string().into_bytes(), &write).await.map_err(worded)?;
+            let made = api.create(wanted.to_string().into_bytes(), &write).await.map_err(worded);
+            made.map_err(|error| anyhow::anyhow!(in_file(&error.to_string(), "creating", &document.origin)))?;
             return Ok("created");
         }
         Err(error) => return Err(worded(error)),

@@ -57,7 +57,7 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
 pub fn in_file(text: &str, verb: &str, origin: &str) -> String {
     let origin = if origin == "standard input" { "STDIN" } else { origin };
     match text.split_once(": ") {
-        Some((head, rest)) if head.starts_with("Error from server") => {
+        Some((head, rest)) if head.starts_with("Error from server") && !rest.starts_with("error when") => {
             format!("{head}: error when {verb} {origin:?}: {rest}")
         }
         _ => text.to_owned(),

@@ -2,6 +2,7 @@
 
 mod core;
 mod generic;
+mod other;
 mod pod;
 mod tabs;
 mod text;
@@ -27,13 +28,17 @@ pub struct Options {
     /// Label selector.
     #[arg(long, short = 'l', default_value = "")]
     selector: String,
+    /// All namespaces.
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
 }
 
 pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode> {
     let discovery = Discovery::load(&connection.client).await?;
     let mut first = true;
     for one in select(&discovery, &options.what)? {
-        let api = one.resource.api(&connection.client, &connection.namespace);
+        let namespace = if options.all_namespaces { "" } else { connection.namespace.as_str() };
+        let api = one.resource.api(&connection.client, namespace);
         let objects = if one.names.is_empty() {
             api.list(&ListParams::default().labels(&options.selector)).await.map_err(worded)?
         } else {
@@ -50,6 +55,9 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
             print!("{}", describe(connection, one.resource, &object).await?);
         }
     }
+    if first {
+        eprintln!("No resources found in {} namespace.", connection.namespace);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -59,8 +67,9 @@ struct Related {
     pods: Vec<Value>,
     /// Of a deployment.
     sets: Vec<Value>,
-    /// Of a service.
+    /// Of a service, or of all that an ingress may name.
     slices: Vec<Value>,
+    services: Vec<Value>,
     quotas: Vec<Value>,
     limits: Vec<Value>,
     /// Of a service account.
@@ -100,6 +109,11 @@ impl Related {
                 let of = ListParams::default().labels(&format!("kubernetes.io/service-name={}", object.name()));
                 let slices = ("discovery.k8s.io", "v1", "endpointslices");
                 related.slices = objects(connection, slices, namespace, of).await;
+            }
+            "Ingress" => {
+                let slices = ("discovery.k8s.io", "v1", "endpointslices");
+                related.slices = objects(connection, slices, namespace, ListParams::default()).await;
+                related.services = objects(connection, ("", "v1", "services"), namespace, ListParams::default()).await;
             }
             "Namespace" => {
                 let all = ListParams::default;
@@ -161,6 +175,23 @@ async fn describe(connection: &Connection, resource: &Resource, object: &Value) 
                 "Secret" => core::secret(&mut text, object),
                 _ => core::quota(&mut text, object),
             }
+        }
+        ("", "LimitRange") => {
+            with_events = false;
+            other::limit_range(&mut text, object);
+        }
+        ("", "Endpoints") => other::endpoints(&mut text, object),
+        ("scheduling.k8s.io", "PriorityClass") => other::priority_class(&mut text, object),
+        ("storage.k8s.io", "StorageClass") => other::storage_class(&mut text, object),
+        ("policy", "PodDisruptionBudget") => other::disruption_budget(&mut text, object),
+        ("networking.k8s.io", "Ingress") => other::ingress(&mut text, object, &related),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
+            with_events = false;
+            other::role(&mut text, object);
+        }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            with_events = false;
+            other::role_binding(&mut text, object);
         }
         _ => generic::describe(&mut text, object),
     }

@@ -32,7 +32,7 @@ pub struct Options {
     /// Pod.
     pod: String,
     /// Command and its arguments.
-    #[arg(last = true, required = true)]
+    #[arg(last = true)]
     command: Vec<String>,
     /// Container, where the pod has several.
     #[arg(long, short)]
@@ -46,6 +46,9 @@ pub struct Options {
 }
 
 pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode> {
+    if options.command.is_empty() {
+        bail!("error: you must specify at least one command for the container");
+    }
     let tty = options.tty && termios::isatty(std::io::stdin());
     if options.tty && !tty {
         eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");

@@ -7,7 +7,7 @@ use clap::Args;
 use coracle_api_meta::{Value, object::ObjectExt as _};
 
 use super::connection::{Connection, worded};
-use super::discovery::Discovery;
+use super::discovery::{Discovery, Resource};
 
 const WIDTH: usize = 80;
 
@@ -23,7 +23,10 @@ pub struct Options {
 pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode> {
     let discovery = Discovery::load(&connection.client).await?;
     let mut words = options.what.split('.');
-    let resource = discovery.find(words.next().unwrap_or_default())?;
+    let resource = discovery.find(words.next().unwrap_or_default());
+    // Here alone kubectl leaves the word out.
+    let resource =
+        resource.map_err(|error| anyhow::anyhow!(error.to_string().trim_start_matches("error: ").to_owned()))?;
     let path = resource.gvr.root_path();
     let document = connection.client.get_json(&format!("/openapi/v3{path}")).await.map_err(worded)?;
     let schemas = Schemas(document.pointer("/components/schemas").context("the document has no schemas")?);
@@ -32,16 +35,14 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
     for word in words {
         let (holder, _) = schemas.resolve(schema);
         let Some(next) = holder.get("properties").and_then(|fields| fields.get(word)) else {
+            heading(resource);
             bail!("error: field {word:?} does not exist");
         };
         field = Some((word, next));
         schema = next;
     }
     let (target, type_name) = schemas.resolve(schema);
-    if !resource.gvr.group.is_empty() {
-        println!("GROUP:      {}", resource.gvr.group);
-    }
-    println!("KIND:       {}\nVERSION:    {}\n", resource.kind, resource.gvr.version);
+    heading(resource);
     if let Some((name, _)) = field {
         println!("FIELD: {name} <{type_name}>\n");
     }
@@ -55,6 +56,13 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
         print_fields(&schemas, target, 2, options.recursive, 0);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn heading(resource: &Resource) {
+    if !resource.gvr.group.is_empty() {
+        println!("GROUP:      {}", resource.gvr.group);
+    }
+    println!("KIND:       {}\nVERSION:    {}\n", resource.kind, resource.gvr.version);
 }
 
 struct Schemas<'a>(&'a Value);

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bytes::Bytes;
 use clap::Args;
-use coracle_api_meta::{Value, object::ObjectExt as _};
+use coracle_api_meta::{Quantity, Value, object::ObjectExt as _};
 use coracle_client::{ListParams, WatchEvent};
 use http::{Request, header};
 use serde_json::json;
 
 use super::connection::{Connection, worded};
 use super::discovery::{Discovery, Resource};
+use super::jsonpath::Template;
 use super::manifest;
-use super::output::{Format, padded, print};
+use super::output::{Format, padded, print, without_managed_fields};
 use super::selection::{Selected, select};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -42,6 +43,18 @@ pub struct Options {
     show_labels: bool,
     #[arg(long)]
     no_headers: bool,
+    /// Labels to show as columns, separated by commas.
+    #[arg(long, short = 'L', value_name = "LABELS", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// Shows the kind before each name.
+    #[arg(long)]
+    show_kind: bool,
+    /// Orders lists by a field: `.metadata.creationTimestamp`.
+    #[arg(long, value_name = "JSONPATH")]
+    sort_by: Option<String>,
+    /// Keeps managedFields in YAML and JSON.
+    #[arg(long)]
+    show_managed_fields: bool,
     /// Goes on with changes.
     #[arg(long, short)]
     watch: bool,
@@ -60,8 +73,20 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     let format = Format::parse(options.output.as_deref())?;
+    if options.what.is_empty() && options.files.is_empty() {
+        eprintln!(
+            "You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of supported resources.\n"
+        );
+        anyhow::bail!(
+            "error: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples"
+        );
+    }
+    let order = match &options.sort_by {
+        Some(path) => Some(Template::parse(&braced(path))?),
+        None => None,
+    };
     let discovery = Discovery::load(&connection.client).await?;
-    let mut getter = Getter { connection, options, format, failed: false, printed: false };
+    let mut getter = Getter { connection, options, format, order, failed: false, printed: false };
     if options.files.is_empty() {
         let selected = select(&discovery, &options.what)?;
         getter.get(&selected).await?;
@@ -79,6 +104,7 @@ struct Getter<'a> {
     connection: &'a Connection,
     options: &'a Options,
     format: Format,
+    order: Option<Template>,
     failed: bool,
     printed: bool,
 }
@@ -110,7 +136,8 @@ impl Getter<'_> {
         }
         if one.names.is_empty() {
             let path = one.resource.api(&self.connection.client, namespace).path("", "");
-            let answer = self.fetch(&format!("{path}{}", self.query())).await?;
+            let mut answer = self.fetch(&format!("{path}{}", self.query())).await?;
+            self.sort(&mut answer);
             return self.show(one.resource, &answer, several);
         }
         for name in &one.names {
@@ -130,6 +157,9 @@ impl Getter<'_> {
 
     fn query(&self) -> String {
         let mut query = String::from("?limit=0");
+        if self.order.is_some() && self.format.is_table() {
+            query.push_str("&includeObject=Object");
+        }
         for (name, value) in
             [("labelSelector", &self.options.selector), ("fieldSelector", &self.options.field_selector)]
         {
@@ -139,6 +169,16 @@ impl Getter<'_> {
             }
         }
         query
+    }
+
+    /// Orders rows or items by the field that was named.
+    fn sort(&self, answer: &mut Value) {
+        let Some(order) = &self.order else { return };
+        let rows = if self.format.is_table() { "rows" } else { "items" };
+        let key = |item: &Value| order.evaluate(item.get("object").unwrap_or(item));
+        if let Some(items) = answer.get_mut(rows).and_then(Value::as_array_mut) {
+            items.sort_by(|a, b| compare(&key(a), &key(b)));
+        }
     }
 
     async fn fetch(&self, path: &str) -> Result<Value> {
@@ -157,6 +197,7 @@ impl Getter<'_> {
                 }
                 None => answer.clone(),
             };
+            let plain = if self.options.show_managed_fields { plain } else { without_managed_fields(&plain) };
             print!("{}", print(&self.format, &plain, |item| resource.named(item.name()))?);
             self.printed = true;
             return Ok(());
@@ -196,6 +237,12 @@ impl Getter<'_> {
                     .filter_map(|index| columns.get(*index))
                     .map(|column| column.str_at(&["name"]).to_uppercase()),
             );
+            heading.extend(
+                self.options
+                    .label_columns
+                    .iter()
+                    .map(|label| label.rsplit('/').next().unwrap_or_default().to_uppercase()),
+            );
             heading.extend(self.options.show_labels.then(|| "LABELS".to_owned()));
             rows.push(heading);
         }
@@ -204,9 +251,13 @@ impl Getter<'_> {
             let mut cells = if with_namespace { vec![object.namespace().to_owned()] } else { Vec::new() };
             let all = row.get("cells").and_then(Value::as_array);
             cells.extend(shown.iter().map(|index| cell(all.and_then(|all| all.get(*index)))));
-            if several && let Some(name) = cells.get_mut(usize::from(with_namespace)) {
+            if (several || self.options.show_kind)
+                && let Some(name) = cells.get_mut(usize::from(with_namespace))
+            {
                 *name = resource.named(name);
             }
+            let label = |label: &String| object.labels().and_then(|own| own.get(label)).and_then(Value::as_str);
+            cells.extend(self.options.label_columns.iter().map(|own| label(own).unwrap_or_default().to_owned()));
             cells.extend(self.options.show_labels.then(|| labels(object)));
             rows.push(cells);
         }
@@ -236,6 +287,19 @@ impl Getter<'_> {
             }
         }
         Ok(())
+    }
+}
+
+fn braced(path: &str) -> String {
+    let path = path.trim_matches(['{', '}']);
+    if path.starts_with('.') { format!("{{{path}}}") } else { format!("{{.{path}}}") }
+}
+
+/// Numbers and quantities by their size, all else as text.
+fn compare(a: &str, b: &str) -> std::cmp::Ordering {
+    match (Quantity::parse(a), Quantity::parse(b)) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        _ => a.cmp(b),
     }
 }
 

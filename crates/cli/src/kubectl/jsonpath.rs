@@ -84,7 +84,7 @@ fn nodes(rest: &mut &str, depth: usize) -> Result<Vec<Node>> {
             }
             return Ok(found);
         }
-        if let Some(path) = inside.strip_prefix("range ") {
+        if let Some(path) = inside.strip_prefix("range").filter(|path| path.starts_with([' ', '.', '[', '@', '$'])) {
             let path = steps(path.trim())?;
             found.push(Node::Range(path, nodes(rest, depth + 1)?));
         } else if inside.starts_with(['"', '\'']) {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use bytes::Bytes;
 use clap::Args;
 use coracle_api_meta::{Gvr, Value, object::ObjectExt as _};
-use coracle_client::{DynamicApi, ListParams};
+use coracle_client::{DynamicApi, Error, ListParams};
 use http::{Request, header};
 use http_body_util::BodyExt as _;
 
@@ -47,10 +47,13 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
             let params = ListParams::default().labels(&options.selector);
             api.list(&params).await.map_err(worded)?.iter().map(|pod| pod.name().to_owned()).collect()
         }
-        None => bail!("error: expected 'logs [-f] [-p] POD [-c CONTAINER]'"),
+        None => bail!(
+            "error: expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples"
+        ),
     };
     for name in names {
-        let pod: Value = serde_json::from_slice(&api.get(&name).await.map_err(worded)?)?;
+        let pod = api.get(&name).await.map_err(|error| in_namespace(error, &connection.namespace))?;
+        let pod: Value = serde_json::from_slice(&pod)?;
         let container = container(options, &pod)?;
         one(connection, options, &api.path(&name, "log"), &container).await?;
     }
@@ -126,6 +129,16 @@ fn seconds(text: &str) -> Result<u64> {
         number.clear();
     }
     if number.is_empty() { Ok(total) } else { Ok(total.saturating_add(number.parse()?)) }
+}
+
+/// kubectl looks pods up for logs in a way of its own, and says so.
+fn in_namespace(error: Error, namespace: &str) -> anyhow::Error {
+    match error {
+        Error::Api(status) if status.code == 404 => {
+            anyhow::anyhow!("error: error from server (NotFound): {} in namespace {namespace:?}", status.message)
+        }
+        other => worded(other),
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ fn from_stdin() -> Result<String> {
 }
 
 fn files(source: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
+    if !source.exists() {
+        bail!("error: the path {:?} does not exist", source.display().to_string());
+    }
     if !source.is_dir() {
         return Ok(vec![source.to_owned()]);
     }

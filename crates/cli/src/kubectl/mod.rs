@@ -15,6 +15,7 @@ mod manifest;
 mod output;
 mod scale;
 mod selection;
+mod yaml;
 
 use std::process::ExitCode;
 

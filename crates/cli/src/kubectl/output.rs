@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use coracle_api_meta::{Value, object::ObjectExt as _};
 
 use super::jsonpath::Template;
+use super::yaml::to_yaml;
 
 /// The value of `-o`.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Format {
             "jsonpath" => Ok(Self::JsonPath(Template::parse(rest)?)),
             "custom-columns" => columns(rest),
             _ => bail!(
-                "error: unable to match a printer suitable for the output format {text:?}, allowed formats are: custom-columns,json,jsonpath,name,wide,yaml"
+                "error: unable to match a printer suitable for the output format {kind:?}, allowed formats are: custom-columns,json,jsonpath,name,wide,yaml"
             ),
         }
     }
@@ -100,10 +101,10 @@ pub fn without_managed_fields(object: &Value) -> Value {
 /// Prints an object (or a `List` of them) in any format but tables.
 pub fn print(format: &Format, object: &Value, name: impl Fn(&Value) -> String) -> Result<String> {
     match format {
-        Format::Json => Ok(format!("{}\n", serde_json::to_string_pretty(&sorted(&without_managed_fields(object)))?)),
-        Format::Yaml => Ok(serde_saphyr::to_string(&sorted(&without_managed_fields(object)))?),
+        Format::Json => json(&sorted(object)),
+        Format::Yaml => Ok(to_yaml(object)),
         Format::Name => Ok(items(object).iter().map(|item| format!("{}\n", name(item))).collect()),
-        Format::JsonPath(template) => Ok(template.evaluate(object)),
+        Format::JsonPath(template) => Ok(template.evaluate(&sorted(object))),
         Format::CustomColumns(columns) => {
             let mut rows = vec![columns.iter().map(|(heading, _)| heading.clone()).collect()];
             for item in items(object) {
@@ -117,6 +118,16 @@ pub fn print(format: &Format, object: &Value, name: impl Fn(&Value) -> String) -
         }
         Format::Table | Format::Wide => bail!("tables come from the server"),
     }
+}
+
+/// With four spaces, as kubectl prints it.
+fn json(object: &Value) -> Result<String> {
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    serde::Serialize::serialize(object, &mut serializer)?;
+    out.push(b'\n');
+    Ok(String::from_utf8(out)?)
 }
 
 fn items(object: &Value) -> Vec<&Value> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use coracle_api_meta::{Value, object::ObjectExt as _};
-use coracle_client::{ListParams, Patch, PatchParams};
+use coracle_client::{Error, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::connection::{Connection, worded};
@@ -49,6 +49,12 @@ pub async fn run(connection: &Connection, options: &Options) -> Result<ExitCode>
                 if now != expected {
                     bail!("error: Expected replicas to be {expected}, was {now}");
                 }
+            }
+            // kubectl reads the objects first, and words what is missing in its own way.
+            if let Err(Error::Api(status)) = api.get(&name).await
+                && status.code == 404
+            {
+                bail!("error: no objects passed to scale {}", status.message);
             }
             let patch = Patch::Merge(json!({"spec": {"replicas": options.replicas}}));
             api.patch(&name, "scale", &patch, &PatchParams::default()).await.map_err(worded)?;

@@ -54,7 +54,7 @@ fn ingress(own: &Value) -> String {
     }
 }
 
-fn endpoints(slices: &[Value], name: &str) -> String {
+pub fn endpoints(slices: &[Value], name: &str) -> String {
     if slices.is_empty() {
         return "<none>".to_owned();
     }
@@ -122,16 +122,21 @@ fn limits(text: &mut Text, related: &Related) {
     text.raw(0, " Type\tResource\tMin\tMax\tDefault Request\tDefault Limit\tMax Limit/Request Ratio");
     text.raw(0, " ----\t--------\t---\t---\t---------------\t-------------\t-----------------------");
     for item in related.limits.iter().flat_map(|range| list(range, &["spec", "limits"])) {
-        let fields = ["min", "max", "defaultRequest", "default", "maxLimitRequestRatio"];
-        let mut names: Vec<&String> =
-            fields.iter().filter_map(|field| item.get(field)?.as_object()).flat_map(|own| own.keys()).collect();
-        names.sort();
-        names.dedup();
-        for name in names {
-            let cells: Vec<String> =
-                fields.iter().map(|field| or(&plain_at(item, &[field, name]), "-").to_owned()).collect();
-            text.raw(0, &format!(" {}\t{name}\t{}", item.str_at(&["type"]), cells.join("\t")));
-        }
+        limit_rows(text, item, " ");
+    }
+}
+
+/// One row for each resource of a limit.
+pub fn limit_rows(text: &mut Text, item: &Value, indent: &str) {
+    let fields = ["min", "max", "defaultRequest", "default", "maxLimitRequestRatio"];
+    let mut names: Vec<&String> =
+        fields.iter().filter_map(|field| item.get(field)?.as_object()).flat_map(|own| own.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let cells: Vec<String> =
+            fields.iter().map(|field| or(&plain_at(item, &[field, name]), "-").to_owned()).collect();
+        text.raw(0, &format!("{indent}{}\t{name}\t{}", item.str_at(&["type"]), cells.join("\t")));
     }
 }
 
