@@ -1,5 +1,7 @@
 //! For which node the rules are.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +13,10 @@ pub struct Config {
     pub pod_cidrs: Vec<IpNet>,
     /// The Services' addresses, one of each family served.
     pub service_cidrs: Vec<IpNet>,
+    /// Where `/healthz` and `/livez` are served; nowhere when `None`. Source: `--healthz-bind-address`.
+    pub healthz: Option<SocketAddr>,
+    /// Where `/metrics` and `/proxyMode` are. Source: `--metrics-bind-address`.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -20,6 +26,8 @@ impl Default for Config {
             table: "coracle-proxy".to_owned(),
             pod_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
+            healthz: None,
+            metrics: None,
         }
     }
 }

@@ -2,20 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use coracle_plan_network::HealthCheck;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A load balancer's request is one line and few headers.
-const REQUEST_BYTES_MAX: usize = 8 << 10;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Requests answered at a time, per port.
-const CONNECTIONS_MAX: usize = 64;
+use crate::http::{Answer, serve};
 
 /// A server per port, for as long as this value lives.
 #[derive(Default)]
@@ -52,39 +45,14 @@ impl Servers {
         };
         let (answer, answers) = watch::channel(check);
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, answers)));
+        let serve = serve(listener, move |_| response(&answers.borrow()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serve));
         self.by_port.insert(port, Server { answer, _stop: stop.drop_guard() });
     }
 }
 
-async fn serve(listener: TcpListener, answers: watch::Receiver<HealthCheck>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let Ok((connection, _)) = listener.accept().await else { continue };
-        let check = answers.borrow().clone();
-        tokio::spawn(async move {
-            // A client that is slow or gone is its own problem.
-            let _ = tokio::time::timeout(REQUEST_TIMEOUT, answer(connection, &check)).await;
-            drop(slot);
-        });
-    }
-}
-
-async fn answer(mut connection: TcpStream, check: &HealthCheck) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let read = connection.read_buf(&mut request).await?;
-        if read == 0 || request.len() > REQUEST_BYTES_MAX {
-            return Ok(());
-        }
-    }
-    connection.write_all(response(check).as_bytes()).await?;
-    connection.shutdown().await
-}
-
 /// Source: `hcInstance.ServeHTTP` of kube-proxy.
-fn response(check: &HealthCheck) -> String {
+fn response(check: &HealthCheck) -> Answer {
     let HealthCheck { service, local_endpoints } = check;
     let (namespace, name) = (&service.namespace, &service.name);
     let body = format!(
@@ -92,9 +60,7 @@ fn response(check: &HealthCheck) -> String {
          \"localEndpoints\": {local_endpoints},\n\t\"serviceProxyHealthy\": true\n}}"
     );
     let status = if *local_endpoints == 0 { "503 Service Unavailable" } else { "200 OK" };
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n\
-         X-Load-Balancing-Endpoint-Weight: {local_endpoints}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
+    let mut answer = Answer::json(status, &body);
+    answer.head.push_str(&format!("X-Load-Balancing-Endpoint-Weight: {local_endpoints}\r\n"));
+    answer
 }

@@ -17,8 +17,10 @@
 mod config;
 mod error;
 mod health;
+mod http;
 mod rules;
 mod run;
+mod status;
 
 pub use config::Config;
 pub use error::Error;

@@ -1,7 +1,7 @@
 //! Follows the API and keeps the rules.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coracle_api_types::k8s_openapi::api::core::v1::{Node, Service};
 use coracle_api_types::k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Servers;
 use crate::rules::Rules;
+use crate::status::{self, Status};
 use crate::{Config, Error};
 
 /// How soon a failed transaction is tried again.
@@ -20,6 +21,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// whole ruleset when they restart.
 const REPAIR_EVERY: Duration = Duration::from_secs(30);
 
+/// Source: `ToBeDeletedTaint` of kube-proxy's health check.
+const TAINT_LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
 /// Source: `LabelTopologyZone`.
 const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -38,7 +41,9 @@ pub async fn run_on(
     let follow = Follow::start(&config, &client, &stop);
     let meddling = host.meddling();
     let rules = Rules::new(&config, host);
-    stop.run_until_cancelled(follow.keep(rules, meddling)).await;
+    let status = Status::default();
+    status::start(&status, config.healthz, config.metrics, &stop).await;
+    stop.run_until_cancelled(follow.keep(rules, meddling, status)).await;
     Ok(())
 }
 
@@ -79,7 +84,7 @@ impl Follow {
         }
     }
 
-    async fn keep(self, mut rules: Rules, mut meddling: Meddling) {
+    async fn keep(self, mut rules: Rules, mut meddling: Meddling, status: Status) {
         self.services.wait_synced().await;
         self.slices.wait_synced().await;
         let mut services = self.services.subscribe();
@@ -91,24 +96,30 @@ impl Follow {
         set_services(&mut rules, services.take());
         set_slices(&mut rules, &slices.take());
         rules.set_zone(self.zone());
+        status.set_leaving(self.is_leaving());
         let mut event = Event::Retry;
         loop {
+            let begin = Instant::now();
             let synced = match event {
                 Event::Repair(touched) => rules.repair(&touched).await,
                 Event::Services(changes) => {
+                    status.changed(changes.len(), 0);
                     set_services(&mut rules, changes);
                     rules.sync().await
                 }
                 Event::Slices(changes) => {
+                    status.changed(0, changes.len());
                     set_slices(&mut rules, &changes);
                     rules.sync().await
                 }
                 Event::Nodes => {
+                    status.set_leaving(self.is_leaving());
                     rules.set_zone(self.zone());
                     rules.sync().await
                 }
                 Event::Retry => rules.sync().await,
             };
+            status.synced(synced.is_ok(), begin.elapsed());
             if let Err(error) = &synced {
                 tracing::error!(%error, "the Service rules are not up to date");
             }
@@ -119,6 +130,13 @@ impl Follow {
                 event = next(&mut services, &mut slices, &mut nodes, synced.is_err()) => event,
             };
         }
+    }
+
+    /// Whether load balancers are to leave the node out.
+    fn is_leaving(&self) -> bool {
+        let Some(node) = self.nodes.get("", &self.node_name) else { return false };
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+        node.metadata.deletion_timestamp.is_some() || taints.iter().any(|taint| taint.key == TAINT_LEAVING)
     }
 
     fn zone(&self) -> Option<String> {

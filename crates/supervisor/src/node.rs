@@ -58,6 +58,9 @@ pub(crate) fn proxy_config(node_name: &str, names: &Names) -> coracle_proxy::Con
         table: names.proxy_table.clone(),
         pod_cidrs: vec![names.pod_cidr],
         service_cidrs: vec![names.service_cidr],
+        // kube-proxy's own.
+        healthz: Some(SocketAddr::from(([0, 0, 0, 0], 10256))),
+        metrics: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
     }
 }
 
