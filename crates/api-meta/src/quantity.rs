@@ -130,6 +130,11 @@ impl Scale {
         if let Some(&(_, power)) = DECIMAL.iter().find(|(name, _)| *name == suffix) {
             return Ok(Self::Decimal(power));
         }
+        let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+        let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        if rest.bytes().any(|byte| !byte.is_ascii_digit()) {
+            return Err(ParseError::Format);
+        }
         let exponent = suffix.strip_prefix(['e', 'E']).ok_or(ParseError::Suffix)?;
         let power: i32 = exponent.parse().map_err(|_| ParseError::Suffix)?;
         if power.abs() > 100 { Err(ParseError::Suffix) } else { Ok(Self::Exponent(power)) }

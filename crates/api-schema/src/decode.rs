@@ -448,7 +448,9 @@ impl<'a> Walker<'a> {
                 self.fatal.get_or_insert(text);
             }
             Err(scalar::Refused::Value(text)) => {
-                self.fatal.get_or_insert(text);
+                // Upstream's text alone does not say which of many quantities or times it is.
+                let path = self.path.concat();
+                self.fatal.get_or_insert(if path.is_empty() { text } else { format!("{path}: {text}") });
             }
             Err(scalar::Refused::Saved(text)) => self.save(text),
         }

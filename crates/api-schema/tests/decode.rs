@@ -114,7 +114,9 @@ fn type_errors_read_as_gos() {
         ),
         (
             r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"a lot"}}}]}}"#,
-            expect!["quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"],
+            expect![
+                "spec.containers[0].resources.limits.cpu: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            ],
         ),
         (
             r#"{"metadata":{"creationTimestamp":5}}"#,

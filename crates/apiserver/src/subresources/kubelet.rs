@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coracle_api_access::Attributes;
 use coracle_api_meta::object::ObjectExt;
-use coracle_api_meta::{Gvr, Status, Value};
+use coracle_api_meta::{FieldError, FieldPath, Gvk, Gvr, Status, Value};
 use coracle_client::Body;
 use http::Request;
 
@@ -113,6 +113,47 @@ fn path(ctx: &Ctx, target: &Target, pod: &Value) -> Result<String, Status> {
     Ok(if query.is_empty() { base } else { format!("{base}?{}", query.join("&")) })
 }
 
+/// Source: `ValidatePodLogOptions`.
+fn check_log_options(ctx: &Ctx, name: &str) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    for (field, min, detail) in [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ] {
+        match ctx.query.get(field) {
+            "" => {}
+            text => match text.parse::<i64>() {
+                Ok(number) if number < min => {
+                    errors.push(FieldError::invalid(&FieldPath::new(field), number, detail));
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    return Err(Status::bad_request(format!("invalid value of {field}: {text:?} is not a number")));
+                }
+            },
+        }
+    }
+    if ctx.query.has("sinceSeconds") && ctx.query.has("sinceTime") {
+        let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden(&FieldPath::new(""), detail));
+    }
+    match ctx.query.get("stream") {
+        "" | "All" => {}
+        "Stdout" | "Stderr" if ctx.query.has("tailLines") => {
+            let detail = "`tailLines` and specific `stream` are mutually exclusive for now";
+            errors.push(FieldError::forbidden(&FieldPath::new(""), detail));
+        }
+        "Stdout" | "Stderr" => {}
+        other => {
+            let known = ["All", "Stderr", "Stdout"];
+            errors.push(FieldError::not_supported(&FieldPath::new("stream"), other, &known));
+        }
+    }
+    let kind = Gvk::new("", "v1", "PodLogOptions");
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind, name, &errors)) }
+}
+
 /// A stream opened by GET does what POST does, so it needs the same right.
 /// Source: feature `AuthorizePodWebsocketUpgradeCreatePermission`.
 fn may_create(ctx: &Ctx) -> Result<(), Status> {
@@ -129,7 +170,9 @@ pub(super) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
     let entry = storage::load(&ctx.server, resource, &item).await?;
     let entry = entry.ok_or_else(|| Status::not_found(&resource.gvr(), &target.name))?;
     let pod = storage::object(resource, &entry)?;
-    if ctx.info.subresource != "log" {
+    if ctx.info.subresource == "log" {
+        check_log_options(ctx, &target.name)?;
+    } else {
         may_create(ctx)?;
         connect::admit(ctx, target).await?;
     }

@@ -26,7 +26,11 @@ pub fn manifests(_: &World, kubectl: &Kubectl) {
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: b, resources: {limits: {memory: lots}}}]}\n",
-            "quantities must match the regular expression",
+            "spec.containers[0].resources.limits.memory: quantities must match the regular expression",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: b, resources: {limits: {memory: 1Gq}}}]}\n",
+            "spec.containers[0].resources.limits.memory: quantities must match the regular expression",
         ),
         ("apiVersion: nope/v1\nkind: Nope\nmetadata: {name: a}\n", "no matches for kind"),
     ];
