@@ -5,7 +5,7 @@ mod alone;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use alone::{Folder, end};
+use alone::Folder;
 
 const OBJECTS: &str = r#"
 apiVersion: apps/v1
@@ -211,7 +211,7 @@ fn the_same_words() {
     let told = String::from_utf8_lossy(&raw.stderr).into_owned();
     let wanted = "PodLogOptions \"alone\" is invalid: [tailLines: Invalid value: -1: must be greater than or equal to 0, limitBytes: Invalid value: 0: must be greater than 0]";
     assert!(told.contains("(Invalid)") && told.contains(wanted), "{told}");
-    end(running);
+    drop(running);
 }
 
 fn apply(folder: &Folder) {

@@ -5,7 +5,7 @@ mod alone;
 use std::path::Path;
 use std::process::Command;
 
-use alone::{Folder, end};
+use alone::Folder;
 
 /// What a start that is refused says.
 fn refused(folder: &Folder, data: &Path) -> String {
@@ -42,9 +42,9 @@ fn a_reader_that_goes_away_is_no_panic() {
     let output = Command::new("sh").args(["-c", &script]).output().expect("run");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "apiVersion: v1\n");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    let alive = Command::new("kill").args(["-0", &running.id().to_string()]).status().expect("run");
+    let alive = Command::new("kill").args(["-0", &running.0.id().to_string()]).status().expect("run");
     assert!(alive.success(), "what it printed was read only in part");
-    end(running);
+    drop(running);
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn a_cluster_that_runs_and_one_that_lost_its_data() {
     let data = folder.path("data");
     let running = folder.started(&data);
     let text = refused(&folder, &data);
-    assert!(text.contains(&format!("is in use by process {}: stop that one first", running.id())), "{text}");
-    end(running);
+    assert!(text.contains(&format!("is in use by process {}: stop that one first", running.0.id())), "{text}");
+    drop(running);
 
     let good = std::fs::read(data.join("pki/ca.key")).expect("read");
     std::fs::write(data.join("pki/ca.key"), "no key").expect("write");
@@ -69,5 +69,5 @@ fn a_cluster_that_runs_and_one_that_lost_its_data() {
     let text = refused(&folder, &data);
     assert!(text.contains("has lost its data") && text.contains("Put it back from a copy"), "{text}");
     std::fs::rename(folder.path("copy"), data.join("store")).expect("rename");
-    end(folder.started(&data));
+    drop(folder.started(&data));
 }

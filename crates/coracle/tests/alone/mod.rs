@@ -26,16 +26,23 @@ impl Folder {
     }
 
     /// A control plane that is ready.
-    pub fn started(&self, data: &Path) -> Child {
+    pub fn started(&self, data: &Path) -> Running {
         let mut child = self.up(data).stdout(Stdio::piped()).spawn().expect("run");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let ready = stdout.lines().map_while(Result::ok).any(|line| line.starts_with("Ready after"));
+        let running = Running(child);
         assert!(ready, "the control plane starts");
-        child
+        running
     }
 }
 
-pub fn end(mut child: Child) {
-    child.kill().expect("killed");
-    let _ = child.wait();
+/// Killed when it is dropped, also by a test that fails.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended by itself is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

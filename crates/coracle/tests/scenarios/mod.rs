@@ -67,6 +67,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("networking", network::services_names_and_host_ports),
     ("quotas", workloads::quotas_hold_in_haste),
     ("garbage", workloads::owners_take_their_objects_along),
+    ("autoscaling", workloads::scaled_by_load),
     ("exec", access::exec_logs_copy_and_forward),
     ("python", clients::python),
     ("bad_manifests", bad_input::manifests),

@@ -155,3 +155,40 @@ pub fn quotas_hold_in_haste(_: &World, kubectl: &Kubectl) {
         kubectl.wait("resourcequota/few", ".status.used.pods", "0", SOON);
     }
 }
+
+pub fn scaled_by_load(world: &World, kubectl: &Kubectl) {
+    kubectl.apply(&format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: busy}}
+spec:
+  selector: {{matchLabels: {{app: busy}}}}
+  template:
+    metadata: {{labels: {{app: busy}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: main
+        image: {}
+        command: [sh, -c, 'while :; do :; done']
+        resources: {{requests: {{cpu: 10m}}, limits: {{cpu: 60m}}}}
+",
+        world.image
+    ));
+    let _ = kubectl.ok(&["autoscale", "deployment", "busy", "--cpu-percent=80", "--min=2", "--max=3"]);
+    // Below the minimum first, then by what the pods use, as soon as there are two samples.
+    kubectl.wait("deployment/busy", ".spec.replicas", "3", 3 * SOON);
+    let described = kubectl.ok(&["describe", "hpa", "busy"]);
+    for part in
+        ["resource cpu on pods  (as a percentage of request):", "SuccessfulRescale", "ValidMetricFound", "New size: 3"]
+    {
+        assert!(described.contains(part), "{part:?} is missing:\n{described}");
+    }
+    let used = wait_for("usage of the pods", 2 * SOON, || {
+        let output = kubectl.command(&["top", "pods", "--no-headers"]).output().expect("kubectl");
+        (output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    });
+    assert!(used.starts_with("busy-") && used.contains('m') && used.contains("Mi"), "{used}");
+    assert!(kubectl.ok(&["top", "node"]).contains("node-1"));
+    let _ = kubectl.ok(&["delete", "hpa/busy", "deployment/busy"]);
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use coracle_api_types::Object;
 use coracle_plan_core::time::seconds;
-use coracle_plan_core::{Action, EventKind, Plan, PlannedPatch, Target};
+use coracle_plan_core::{Action, EventKind, Plan, Target};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus,
@@ -131,9 +131,12 @@ impl<'a> Turn<'a> {
     }
 
     fn rescale(&mut self, scale: &Scale, wanted: i32, why: &str) {
-        let patch = PlannedPatch::Merge(json!({"spec": {"replicas": wanted}}));
+        let Target { gvr, key } = scale.target.clone();
         self.plan.because(format!("scale to {wanted}"), why);
-        self.plan.push(Action::Patch { target: scale.target.clone(), subresource: "scale", patch });
+        // Without a version: what counts is the number, whoever wrote the object in between.
+        let object = json!({"kind": "Scale", "apiVersion": "autoscaling/v1",
+            "metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"replicas": wanted}});
+        self.plan.push(Action::Update { gvr, subresource: "scale", object });
         let message = format!("New size: {wanted}; reason: {why}");
         self.plan.push(Action::event(self.view.scaler, EventKind::Normal, "SuccessfulRescale", message));
         let message = format!("the HPA controller was able to update the target scale to {wanted}");
@@ -339,7 +342,7 @@ mod tests {
     }
 
     fn replicas(text: &str) -> Option<&str> {
-        text.split("scale {\"spec\":{\"replicas\":").nth(1)?.split('}').next()
+        text.strip_prefix("update deployments.apps/scale d/web\n")?.split("New size: ").nth(1)?.split(';').next()
     }
 
     #[test]
