@@ -17,6 +17,8 @@ const POD_CIDR: &str = "10.244.0.0/24";
 const SERVICE_CIDR: &str = "10.96.0.0/16";
 /// Pods are killed for want of memory before what runs them. Source: kubelet `--oom-score-adj`.
 const OOM_SCORE: i32 = -999;
+/// Longest value of a label.
+const LABEL_BYTES_MAX: usize = 63;
 const LISTEN: &str = "127.0.0.1:6443";
 
 #[derive(Debug, Args)]
@@ -108,8 +110,15 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     for step in started.steps() {
         say!("  {:<12}{:>6} ms  {}", step.name, step.at.saturating_duration_since(begin).as_millis(), step.detail);
     }
-    started.write_kubeconfigs(&kubeconfig)?;
-    say!("Ready after {} ms. The context `coracle` is in {}.", begin.elapsed().as_millis(), kubeconfig.display());
+    let shown = match started.write_kubeconfigs(&kubeconfig) {
+        Ok(()) => kubeconfig,
+        // The cluster works all the same, and its own file is there.
+        Err(error) => {
+            eprintln!("coracle: the context is not in {}: {error:#}", kubeconfig.display());
+            folder.admin_kubeconfig()
+        }
+    };
+    say!("Ready after {} ms. The context `coracle` is in {}.", begin.elapsed().as_millis(), shown.display());
     say!();
     say!("  kubectl get nodes                    (or: coracle kubectl get nodes)");
     say!("  kubectl create deployment web --image=registry.example/web --replicas=2");
@@ -154,6 +163,11 @@ fn settle(options: &Options, folder: &ClusterFolder) -> Result<ClusterSettings> 
     {
         bail!("--node-name {name:?}: {why}");
     }
+    if let Some(name) = options.node_name.as_ref().filter(|name| name.len() > LABEL_BYTES_MAX) {
+        bail!(
+            "--node-name {name:?}: must be no more than {LABEL_BYTES_MAX} characters, as it is a label of the node too"
+        );
+    }
     if let Some(listen) = &options.listen {
         address(listen)?;
     }
@@ -174,7 +188,23 @@ fn settle(options: &Options, folder: &ClusterFolder) -> Result<ClusterSettings> 
         service_cidr: options.service_cidr.as_deref(),
         listen: options.listen.as_deref(),
     };
-    Ok(coracle_bootstrap::settle(folder, &asked, fresh)?)
+    let settings = coracle_bootstrap::settle(folder, &asked, fresh)?;
+    check_apart(&settings.pod_cidr, &settings.service_cidr)?;
+    Ok(settings)
+}
+
+/// Pods and services must be told apart by their addresses.
+fn check_apart(pods: &str, services: &str) -> Result<()> {
+    let (Ok(pod_net), Ok(service_net)) = (pods.parse::<ipnet::IpNet>(), services.parse::<ipnet::IpNet>()) else {
+        return Ok(());
+    };
+    if pod_net.addr().is_ipv4() != service_net.addr().is_ipv4() {
+        bail!("--pod-cidr {pods} and --service-cidr {services} are not of the same family");
+    }
+    if pod_net.contains(&service_net) || service_net.contains(&pod_net) {
+        bail!("--pod-cidr {pods} and --service-cidr {services} overlap: choose networks that do not");
+    }
+    Ok(())
 }
 
 fn check_cidr(flag: &str, text: &str) -> Result<()> {

@@ -30,6 +30,27 @@ fn what_is_no_folder_and_no_kubeconfig() {
 }
 
 #[test]
+fn settings_that_cannot_work_together() {
+    let folder = Folder::new();
+    let data = folder.path("data");
+    let refused = |arguments: &[&str]| {
+        let output = folder.up(&data).args(arguments).output().expect("run");
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = refused(&["--pod-cidr", "10.96.4.0/24"]);
+    assert!(text.contains("--pod-cidr 10.96.4.0/24 and --service-cidr 10.96.0.0/16 overlap"), "{text}");
+    let text = refused(&["--pod-cidr", "fd00::/64"]);
+    assert!(text.contains("not of the same family"), "{text}");
+    let text = refused(&["--pod-cidr", "10.244.0.7/24"]);
+    assert!(text.contains("did you mean 10.244.0.0/24?"), "{text}");
+    let text = refused(&["--node-name", &"n".repeat(64)]);
+    assert!(text.contains("must be no more than 63 characters"), "{text}");
+    let text = refused(&["--node-name", "Not_A_Name"]);
+    assert!(text.contains("a lowercase RFC 1123 subdomain"), "{text}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let folder = Folder::new();
     let data = folder.path("data");
