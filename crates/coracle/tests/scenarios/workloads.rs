@@ -151,7 +151,7 @@ pub fn quotas_hold_in_haste(_: &World, kubectl: &Kubectl) {
         assert!(!good, "the quota refuses some");
         assert_eq!(kubectl.ok(&["get", "pods", "-o", "name"]).lines().count(), 3);
         kubectl.wait("resourcequota/few", ".status.used.pods", "3", SOON);
-        kubectl.ok(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
+        let _ = kubectl.ok(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
         kubectl.wait("resourcequota/few", ".status.used.pods", "0", SOON);
     }
 }
