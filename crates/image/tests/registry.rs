@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use coracle_image::{Config, Credentials, ImageStore, NewContent, NewFile, ProcessConfig};
+use coracle_image::{Config, Credentials, ImageStore, NewContent, NewFile, ProcessConfig, Proxies};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// User `me`, password `secret`.
@@ -309,4 +309,64 @@ fn junk_is_called_so() {
     check("gzip", &[0x1f, 0x8b, 8, 0, 1, 2, 3, 4, 5, 6, 7], "neither an OCI layout nor an archive of `docker save`");
     let left = std::fs::read_dir(dir.path().join("store/tmp")).unwrap().count();
     assert_eq!(left, 0);
+}
+
+/// A proxy that knows one registry: what is asked of anybody is asked there. Returns its address.
+fn proxy(registry: &str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let registry = registry.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let registry = registry.clone();
+            std::thread::spawn(move || {
+                let mut from_client = BufReader::new(client.try_clone().unwrap());
+                let mut first = String::new();
+                from_client.read_line(&mut first).unwrap();
+                // An address with its host, as proxies are told.
+                let path = first.strip_prefix("GET http://far.test:81/").unwrap();
+                let mut server = std::net::TcpStream::connect(&registry).unwrap();
+                server.write_all(format!("GET /{path}").as_bytes()).unwrap();
+                let (mut answer, mut to_client) = (server.try_clone().unwrap(), client);
+                std::thread::spawn(move || {
+                    std::io::copy(&mut answer, &mut to_client).ok();
+                    to_client.shutdown(std::net::Shutdown::Both).ok();
+                });
+                std::io::copy(&mut from_client, &mut server).ok();
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn mirrors_and_proxies_lead_to_an_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(dir.path());
+    let registry = Registry::start(dir.path(), None);
+    let target = format!("docker://{}/library/app:v1", registry.address);
+    skopeo(&["copy", "--dest-tls-verify=false", &format!("oci:{}:latest", layout.display()), &target]);
+    let open = |name: &str, config: Config| ImageStore::open(Config { dir: dir.path().join(name), ..config }).unwrap();
+
+    let mirrors = vec!["http://127.0.0.1:1".to_owned(), format!("http://{}/", registry.address)];
+    let mirrored = open("mirrored", Config { mirrors: [("docker.io".to_owned(), mirrors)].into(), ..Config::default() });
+    let record = mirrored.pull("app:v1", &Credentials::default()).await.unwrap();
+    assert!(record.tags.contains("docker.io/library/app:v1"));
+
+    let proxies = Proxies { http: format!("http://{}", proxy(&registry.address)), ..Proxies::default() };
+    let insecure_registries = vec!["far.test:81".to_owned()];
+    let far = open("far", Config { proxies, insecure_registries, ..Config::default() });
+    let record = far.pull("far.test:81/library/app:v1", &Credentials::default()).await.unwrap();
+    assert!(record.tags.contains("far.test:81/library/app:v1"));
+}
+
+/// Nobody answers: the pull fails soon, says why, and leaves nothing.
+#[tokio::test]
+async fn a_dead_registry_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), "store");
+    let error = store.pull("127.0.0.1:1/app:v1", &Credentials::default()).await.unwrap_err().to_string();
+    assert!(error.ends_with("dial tcp 127.0.0.1:1: connect: connection refused"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path().join("store/tmp")).unwrap().count(), 0);
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coracle_api_types::Object;
 use coracle_client::Informer;
-use coracle_plan_pods::admission::{Rejection, Room, admit};
+use coracle_plan_pods::Ended;
+use coracle_plan_pods::admission::{Rejection, Room, admit, make_room};
 use coracle_plan_pods::resize::{same_resources, with_reported_resources, with_resources_of};
 use coracle_plan_pods::resources::pod_requests;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -73,8 +74,18 @@ impl Admission {
         let node = self.node();
         let pressure = self.pressure();
         let mut state = self.locked();
-        state.check(pod, &node, &pressure)?;
+        let leaving = match state.check(pod, &node, &pressure) {
+            Ok(()) => Vec::new(),
+            Err(rejection) => state.make_room(pod, &node, &pressure).ok_or(rejection)?,
+        };
         state.pods.insert(pod.uid().to_owned(), pod.clone());
+        for uid in &leaving {
+            state.pods.remove(uid);
+        }
+        drop(state);
+        for inbox in leaving.iter().filter_map(|uid| self.workers.get(uid)) {
+            inbox.post(|news| news.evict = Some(preempted()));
+        }
         Ok(())
     }
 
@@ -147,10 +158,25 @@ impl Admission {
     }
 }
 
+/// How a pod ends whose room another needs more.
+fn preempted() -> Ended {
+    Ended {
+        reason: "Preempting".to_owned(),
+        message: "Preempted in order to admit critical pod".to_owned(),
+        grace_seconds: None,
+        disrupted: true,
+    }
+}
+
 impl State {
     fn check(&self, pod: &Pod, node: &Node, pressure: &[&str]) -> Result<(), Rejection> {
         let others: Vec<&Pod> = self.pods.values().map(Arc::as_ref).filter(|other| other.uid() != pod.uid()).collect();
         admit(pod, &Room { node, others: &others, pressure })
+    }
+
+    fn make_room(&self, pod: &Pod, node: &Node, pressure: &[&str]) -> Option<Vec<String>> {
+        let others: Vec<&Pod> = self.pods.values().map(Arc::as_ref).filter(|other| other.uid() != pod.uid()).collect();
+        make_room(pod, &Room { node, others: &others, pressure })
     }
 
     fn waiting(&self) -> Vec<String> {

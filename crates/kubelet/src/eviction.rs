@@ -154,7 +154,6 @@ async fn relieve(ctx: &Ctx, shortage: &Shortage, thresholds: &[Threshold]) {
 
 fn evict(ctx: &Ctx, uid: &str, pod: &Pod, ended: Ended) {
     let Some(inbox) = ctx.workers.get(uid) else { return };
-    ctx.warning(pod, None, &ended.reason, &ended.message);
     tracing::info!(pod = pod.name(), namespace = pod.namespace(), message = ended.message, "evict a pod");
     inbox.post(|news| news.evict = Some(ended));
 }

@@ -203,8 +203,9 @@ impl Worker {
         for (id, kind, success) in verdicts {
             self.probes.set(&id, kind, success);
         }
-        if self.ended.is_none() {
-            self.ended = evict;
+        if let (None, Some(ended)) = (&self.ended, evict) {
+            self.ctx.warning(&self.pod, None, &ended.reason, &ended.message);
+            self.ended = Some(ended);
         }
         if meaningful {
             self.retry_at = None;

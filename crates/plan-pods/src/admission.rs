@@ -111,6 +111,43 @@ pub fn is_critical(pod: &Pod) -> bool {
         || priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL_PRIORITY)
 }
 
+/// The pods that leave so that one that the node needs has room: those of the least class first, and of those the ones
+/// that free the most. `None`: it lacks something else, or all of them would not be enough.
+/// Source: kubelet `preemption/preemption.go`.
+#[must_use]
+pub fn make_room(pod: &Pod, room: &Room<'_>) -> Option<Vec<String>> {
+    if !is_critical(pod) {
+        return None;
+    }
+    let mut others: Vec<&Pod> = room.others.to_vec();
+    let mut leaving = Vec::new();
+    loop {
+        let rejection = match admit(pod, &Room { others: &others, ..*room }) {
+            Ok(()) => return Some(leaving),
+            Err(rejection) => rejection,
+        };
+        let short = rejection.reason.strip_prefix("OutOf")?.to_owned();
+        let freed = |other: &Pod| amounts(&pod_requests(other)).get(&short).copied().unwrap_or(i64::from(short == "pods"));
+        let may_leave = others.iter().enumerate().filter(|(_, other)| yields_to(pod, other) && freed(other) > 0);
+        let (index, _) = may_leave.min_by_key(|(_, other)| (class_rank(other), std::cmp::Reverse(freed(other))))?;
+        leaving.push(others.remove(index).uid().to_owned());
+    }
+}
+
+/// Source: kubelet `types.Preemptable`.
+fn yields_to(pod: &Pod, other: &Pod) -> bool {
+    let priority = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
+    !is_critical(other) || (!is_static(other) && is_static(pod)) || priority(pod) > priority(other)
+}
+
+fn class_rank(pod: &Pod) -> u8 {
+    match qos_class(pod) {
+        QosClass::BestEffort => 0,
+        QosClass::Burstable => 1,
+        QosClass::Guaranteed => 2,
+    }
+}
+
 fn check_pressure(pod: &Pod, spec: &PodSpec, pressure: &[&str]) -> Result<(), Rejection> {
     if pressure.is_empty() || is_critical(pod) {
         return Ok(());
@@ -390,6 +427,32 @@ mod tests {
                 r#"SysctlForbidden: forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host IPC enabled"#
             ]],
         );
+    }
+
+    #[test]
+    fn what_the_node_needs_takes_the_room_of_others() {
+        let node = Node::from_value(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+            "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3"}}}))
+        .expect("node");
+        let named = |name: &str, spec: &Value| {
+            let mut pod = pod(name, spec);
+            pod.metadata.uid = Some(name.to_owned());
+            pod
+        };
+        let small = named("small", &requests("500m", "1Mi"));
+        let large = named("large", &requests("1200m", "1Mi"));
+        let idle = named("idle", &json!({"containers": [{"name": "c"}]}));
+        let others = [&small, &large, &idle];
+        let room = Room { node: &node, others: &others, pressure: &[] };
+        let critical = |cpu: &str| {
+            let mut spec = requests(cpu, "1Mi");
+            spec["priority"] = json!(2_000_001_000);
+            named("critical", &spec)
+        };
+        assert_eq!(make_room(&critical("100m"), &room), Some(vec!["idle".to_owned()]));
+        assert_eq!(make_room(&critical("1"), &room), Some(vec!["idle".to_owned(), "large".to_owned()]));
+        assert_eq!(make_room(&critical("3"), &room), None);
+        assert_eq!(make_room(&named("plain", &requests("1", "1Mi")), &room), None);
     }
 
     #[test]

@@ -44,7 +44,11 @@ pub fn pod_status(view: &View<'_>, old: &PodStatus, terminal: bool, ended: Optio
     }
     new.conditions = Some(conditions(view, old, &new));
     if let Some(ended) = ended.filter(|ended| ended.disrupted) {
-        crate::conditions::disrupt(view, &mut new, &ended.message);
+        let message = match ended.reason.as_str() {
+            "Preempting" => "Pod was preempted by Kubelet to accommodate a critical pod.",
+            _ => &ended.message,
+        };
+        crate::conditions::disrupt(view, &mut new, message);
     }
     set_resources(view, &mut new);
     new
