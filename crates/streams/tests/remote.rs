@@ -105,6 +105,14 @@ async fn a_command_over_spdy() {
     let mut stdin = open("stdin").await.expect("stdin");
     let mut stdout = open("stdout").await.expect("stdout");
     let mut stderr = open("stderr").await.expect("stderr");
+    stdin.writer.write_all(b"x").await.expect("write");
+    assert_eq!(stdout.reader.read_u8().await.expect("echo"), b'x');
+    // kubectl closes its input when the other half of the stream ends.
+    tokio::select! {
+        biased;
+        end = stdin.reader.read_u8() => panic!("the server ended the input: {end:?}"),
+        () = std::future::ready(()) => {}
+    }
     tokio::spawn(async move {
         stdin.writer.write_all(&payload()).await.expect("write");
         stdin.writer.shutdown().await.expect("end");

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Finish, Outcome, Protocol, RESIZES_MAX, RemoteOptions, RemoteStreams, STREAMS_WAIT_MAX, Version, parse_size,
 };
-use crate::spdy::{Role, Session, Stream, StreamReader};
+use crate::spdy::{Role, Session, Stream, StreamReader, StreamWriter};
 use crate::{Error, Io, Result};
 
 /// Bytes of one terminal size.
@@ -30,9 +30,14 @@ pub(super) async fn serve(io: impl Io, protocol: Protocol, options: RemoteOption
     let gone = CancellationToken::new();
     let (sink, finish) = mpsc::channel(1);
     let (done_sender, done) = oneshot::channel();
-    tokio::spawn(watch(session, error, finish, done_sender, gone.clone()));
+    // Its own half stays open until the end: clients take the end of it for the end of the command, and send no more.
+    let (stdin, held) = match stdin {
+        Some(stream) => (Some(Box::pin(stream.reader) as super::BoxRead), Some(stream.writer)),
+        None => (None, None),
+    };
+    tokio::spawn(watch(session, Held { error, _stdin: held }, finish, done_sender, gone.clone()));
     Ok(RemoteStreams {
-        stdin: stdin.map(|stream| Box::pin(stream.reader) as super::BoxRead),
+        stdin,
         stdout: stdout.map(|stream| Box::pin(stream.writer) as super::BoxWrite),
         stderr: stderr.map(|stream| Box::pin(stream.writer) as super::BoxWrite),
         resize,
@@ -79,10 +84,16 @@ async fn read_sizes(reader: StreamReader, sizes: mpsc::Sender<(u16, u16)>) {
     }
 }
 
+/// What stays open for as long as the command runs.
+struct Held {
+    error: Stream,
+    _stdin: Option<StreamWriter>,
+}
+
 /// Keeps the connection until the result is told or the client has gone.
 async fn watch(
     mut session: Session,
-    mut error: Stream,
+    mut held: Held,
     mut finish: mpsc::Receiver<Finish>,
     done: oneshot::Sender<()>,
     gone: CancellationToken,
@@ -93,9 +104,10 @@ async fn watch(
         () = async { while session.accept().await.is_some() {} } => None,
     };
     if let Some(Finish(status)) = status {
-        let _ = error.writer.write_all(&status).await;
-        let _ = error.writer.shutdown().await;
+        let _ = held.error.writer.write_all(&status).await;
+        let _ = held.error.writer.shutdown().await;
     }
+    drop(held);
     let _ = done.send(());
     // The client ends the connection when it has read everything; one that does not is not waited for.
     let rest = async { while session.accept().await.is_some() {} };
