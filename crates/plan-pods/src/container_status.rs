@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::resources::{MILLI_CPU_LIMIT_MIN, cpu_shares, quantity};
+use crate::resources::{MILLI_CPU_LIMIT_MIN, cpu_shares, is_same_memory, quantity};
 use crate::{ContainerKind, ProbeKind, View, is_sidecar};
 
 /// Statuses of one list of containers, in the order of `containers`. `terminal`: nothing will be started again.
@@ -267,7 +267,7 @@ fn reported_resources(container: &Container, found: &RuntimeStatus) -> Option<Re
         }
         if actual.memory_limit > 0 && limits.contains_key("memory") {
             let asked = quantity(Some(limits), "memory").map_or(0, |quantity| quantity.value());
-            if asked != actual.memory_limit {
+            if !is_same_memory(actual.memory_limit, asked) {
                 limits.insert("memory".to_owned(), byte_quantity(actual.memory_limit));
             }
         }

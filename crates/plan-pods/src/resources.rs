@@ -205,7 +205,13 @@ pub fn differs(actual: &LinuxContainerResources, wanted: &LinuxContainerResource
     let memory = |resources: &LinuxContainerResources| resources.memory_limit.max(0);
     (actual.cpu_shares != 0 && actual.cpu_shares != wanted.cpu_shares)
         || quota(actual) != quota(wanted)
-        || memory(actual) != memory(wanted)
+        || !is_same_memory(memory(actual), memory(wanted))
+}
+
+/// The kernel keeps whole pages, of 64 KiB at most.
+pub(crate) fn is_same_memory(actual: i64, wanted: i64) -> bool {
+    const PAGE_BYTES_MAX: u64 = 64 << 10;
+    actual == wanted || (actual > 0 && wanted > 0 && actual.abs_diff(wanted) < PAGE_BYTES_MAX)
 }
 
 /// Limits that are in force and no longer wanted are lifted by saying so: the kernel's word for none is -1.
@@ -231,6 +237,14 @@ mod tests {
         let shares = |cpu_shares| LinuxContainerResources { cpu_shares, ..LinuxContainerResources::default() };
         assert!(differs(&shares(20), &shares(25)));
         assert!(!differs(&shares(20), &shares(20)));
+    }
+
+    #[test]
+    fn limits_of_memory_are_whole_pages() {
+        let with = |memory_limit| LinuxContainerResources { memory_limit, ..LinuxContainerResources::default() };
+        let check = |actual, wanted| differs(&with(actual), &with(wanted));
+        assert!(!check(12_290_844 << 10, 12_290_846 << 10));
+        assert!(check(64 << 20, 65 << 20) && check(64 << 20, 0));
     }
 
     #[test]
