@@ -18,10 +18,13 @@ pub enum FieldFilter {
 pub type PathPattern = Vec<Option<PathElement>>;
 
 impl FieldFilter {
-    pub(crate) fn apply(&self, set: FieldSet) -> FieldSet {
+    pub(crate) fn apply(&self, mut set: FieldSet) -> FieldSet {
         match self {
             Self::All => set,
-            Self::Except(except) => set.recursive_difference(except),
+            Self::Except(except) => {
+                set.subtract_below(except);
+                set
+            }
             Self::Only(patterns) => {
                 let patterns: Vec<&[Option<PathElement>]> = patterns.iter().map(Vec::as_slice).collect();
                 matching(&set, &patterns)

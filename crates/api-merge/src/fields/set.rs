@@ -134,6 +134,44 @@ impl FieldSet {
         out
     }
 
+    /// Adds all fields of `other`. Costs nothing where one of the two is empty.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        if self.members.is_empty() && self.children.is_empty() {
+            *self = other;
+        } else if !(other.members.is_empty() && other.children.is_empty()) {
+            *self = self.union(&other);
+        }
+    }
+
+    /// Becomes [`FieldSet::difference`] without copying what stays.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        if !other.members.is_empty() {
+            self.members.retain(|member| !other.has_member(member));
+        }
+        if other.children.is_empty() {
+            return;
+        }
+        self.children.retain_mut(|(element, set)| {
+            let Some(other) = other.child(element) else { return true };
+            set.subtract(other);
+            !set.is_empty()
+        });
+    }
+
+    /// Becomes [`FieldSet::recursive_difference`] without copying what stays.
+    pub(crate) fn subtract_below(&mut self, other: &Self) {
+        self.members.retain(|member| !other.has_member(member));
+        self.children.retain_mut(|(element, set)| {
+            if other.has_member(element) {
+                return false;
+            }
+            if let Some(other) = other.child(element) {
+                set.subtract_below(other);
+            }
+            !set.is_empty()
+        });
+    }
+
     /// Fields of both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {

@@ -94,7 +94,7 @@ impl FieldManager<'_> {
             updater.take_changed(attempt.live, (&object, Form::Plain), &mut sets, Some(&attempt.id), force)?;
         }
         if let Some(entry) = sets.get_mut(&attempt.id) {
-            entry.set = without_meta(&entry.set);
+            entry.set = without_meta(std::mem::take(&mut entry.set));
             if is_changed {
                 entry.time = Some(self.time.to_owned());
             }

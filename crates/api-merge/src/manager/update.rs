@@ -45,14 +45,13 @@ impl FieldManager<'_> {
         let nothing = Value::Object(coracle_api_meta::Map::new());
         let updater = self.updater();
         let changed = updater.update(live.unwrap_or(&nothing), new, managed);
-        let changed = without_meta(&self.filter.apply(changed));
+        let mut changed = without_meta(self.filter.apply(changed));
         if !changed.is_empty() {
             let id = self.id(manager, Operation::Update);
-            let set = match managed.get(&id) {
-                Some(before) => changed.union(&before.set),
-                None => changed,
-            };
-            let mut entry = updater.entry(set);
+            if let Some(before) = managed.remove(&id) {
+                changed.absorb(before.set);
+            }
+            let mut entry = updater.entry(changed);
             entry.time = Some(self.time.to_owned());
             managed.insert(id, entry);
         }

@@ -49,13 +49,15 @@ impl Updater<'_> {
                 gone.push(id.clone());
                 continue;
             };
-            let lost = entry.set.intersection(&changes.modified).union(&entry.set.intersection(&changes.added));
-            lost.each_path(&mut |path| {
-                conflicts.push(Conflict::new(id, path));
-            });
+            let mut lost = entry.set.intersection(&changes.modified);
+            lost.absorb(entry.set.intersection(&changes.added));
+            if !force {
+                lost.each_path(&mut |path| conflicts.push(Conflict::new(id, path)));
+            }
             let removed = entry.set.intersection(&changes.removed);
             if !lost.is_empty() || !removed.is_empty() {
-                taken.push((id.clone(), lost.union(&removed)));
+                lost.absorb(removed);
+                taken.push((id.clone(), lost));
             }
         }
         if !force && !conflicts.is_empty() {
@@ -66,7 +68,7 @@ impl Updater<'_> {
         }
         for (id, set) in taken {
             if let Some(entry) = managed.get_mut(&id) {
-                entry.set = entry.set.difference(&set);
+                entry.set.subtract(&set);
             }
         }
         managed.retain(|_, entry| !entry.set.is_empty());
@@ -103,7 +105,9 @@ impl Updater<'_> {
         self.reconcile(managed);
         // Without a workflow of its own the caller's earlier entry loses the fields too, and gets them back with the time.
         let delta = self.take_changed(live, (new, Form::Stored), managed, None, true).unwrap_or_default();
-        delta.modified.union(&delta.added)
+        let mut changed = delta.modified;
+        changed.absorb(delta.added);
+        changed
     }
 
     /// An entry without a time.
@@ -112,8 +116,8 @@ impl Updater<'_> {
     }
 }
 
-/// Fields that are never managed.
-pub(crate) fn without_meta(set: &FieldSet) -> FieldSet {
+/// Takes out the fields that are never managed.
+pub(crate) fn without_meta(mut set: FieldSet) -> FieldSet {
     static NEVER: std::sync::LazyLock<FieldSet> = std::sync::LazyLock::new(|| {
         let metadata = [
             "name",
@@ -132,5 +136,6 @@ pub(crate) fn without_meta(set: &FieldSet) -> FieldSet {
         }
         set
     });
-    set.difference(&NEVER)
+    set.subtract(&NEVER);
+    set
 }
