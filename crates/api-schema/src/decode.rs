@@ -5,6 +5,7 @@
 //! errors are upstream's, which clients compare.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use coracle_api_meta::{Map, Value};
 
@@ -194,7 +195,8 @@ struct Walker<'a> {
     lenient: usize,
     strict: Vec<String>,
     seen: HashSet<String>,
-    path: Vec<String>,
+    /// Where the value is that is being read: `spec.containers[0]`.
+    path: String,
     fields: Vec<&'a str>,
     owner: Option<Owner<'a>>,
     /// The first type error; reading goes on for syntax errors.
@@ -214,7 +216,7 @@ impl<'a> Walker<'a> {
             lenient: 0,
             strict: Vec::new(),
             seen: HashSet::new(),
-            path: Vec::new(),
+            path: String::new(),
             fields: Vec::new(),
             owner: None,
             saved: None,
@@ -293,9 +295,10 @@ impl<'a> Walker<'a> {
     fn field(&mut self, ty: &'a StructType, field: &'a Field) -> Syntax<Value> {
         let outer = self.owner.replace(Owner { ty, field, entered: 0 });
         self.fields.push(&field.name);
+        let place = self.path.len();
         self.push_key(&field.name);
         let value = self.value(Some(field.ty))?;
-        self.path.pop();
+        self.path.truncate(place);
         self.fields.pop();
         self.owner = outer;
         Ok(value)
@@ -314,9 +317,10 @@ impl<'a> Walker<'a> {
             return Ok(Value::Array(items));
         }
         loop {
-            self.path.push(format!("[{}]", items.len()));
+            let place = self.path.len();
+            let _ = write!(self.path, "[{}]", items.len());
             let value = self.value(item)?;
-            self.path.pop();
+            self.path.truncate(place);
             items.push(self.or_zero(value, item));
             if self.scanner.accept(b']') {
                 return Ok(Value::Array(items));
@@ -338,9 +342,10 @@ impl<'a> Walker<'a> {
             if duplicates && out.contains_key(key) {
                 walker.report("duplicate", key);
             }
+            let place = walker.path.len();
             walker.push_key(key);
             let value = walker.value(ty)?;
-            walker.path.pop();
+            walker.path.truncate(place);
             let value = walker.or_zero(value, ty);
             out.insert(key.to_owned(), value);
             Ok(())
@@ -490,7 +495,7 @@ impl<'a> Walker<'a> {
         if self.lenient > 0 || self.strict.len() >= STRICT_MAX {
             return;
         }
-        let mut path = self.path.concat();
+        let mut path = self.path.clone();
         if !path.is_empty() {
             path.push('.');
         }
@@ -502,8 +507,10 @@ impl<'a> Walker<'a> {
     }
 
     fn push_key(&mut self, key: &str) {
-        let segment = if self.path.is_empty() { key.to_owned() } else { format!(".{key}") };
-        self.path.push(segment);
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        self.path.push_str(key);
     }
 
     fn enter(&mut self, by: isize) {

@@ -84,6 +84,47 @@ pub fn encode_body(object: &Value, schemas: &Schemas, gvk: &Gvk) -> Result<Vec<u
     Ok(out)
 }
 
+/// Field of the items in every list.
+const ITEMS: u32 = 2;
+
+/// What comes before and after the items of a list that is written piece by piece. `items` is the sum of
+/// [`list_item_size`] over all of them.
+pub fn list_frame(
+    api_version: &str,
+    kind: &str,
+    metadata: &Value,
+    items: usize,
+    schemas: &Schemas,
+) -> Result<(Vec<u8>, Vec<u8>), ProtoError> {
+    let whole = encode_list(api_version, kind, metadata, std::iter::empty(), schemas)?;
+    let mut meta = Vec::new();
+    let ty = schemas.named("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta").ok_or(ProtoError::NoKind)?;
+    let mut message = Vec::new();
+    write::message(schemas, ty, metadata, &mut message)?;
+    wire::bytes(1, &message, &mut meta);
+    // The envelope of the same list without items ends with its body and two empty fields of two bytes each.
+    let end = whole.get(whole.len().saturating_sub(4)..).unwrap_or_default().to_vec();
+    let mut short = Vec::new();
+    wire::bytes(2, &meta, &mut short);
+    let mut start = whole.get(..whole.len().saturating_sub(4 + short.len())).unwrap_or_default().to_vec();
+    wire::length(2, meta.len() + items, &mut start);
+    start.extend_from_slice(&meta);
+    Ok((start, end))
+}
+
+/// One item of such a list, from its message ([`encode_body`]).
+pub fn put_list_item(out: &mut Vec<u8>, message: &[u8]) {
+    wire::bytes(ITEMS, message, out);
+}
+
+/// Bytes that [`put_list_item`] writes for a message of so many.
+#[must_use]
+pub fn list_item_size(message: usize) -> usize {
+    let mut head = Vec::with_capacity(12);
+    wire::length(ITEMS, message, &mut head);
+    head.len() + message
+}
+
 /// A list in its envelope, from its metadata and the messages of its items ([`encode_body`]).
 pub fn encode_list<'a>(
     api_version: &str,
@@ -92,7 +133,6 @@ pub fn encode_list<'a>(
     items: impl Iterator<Item = &'a [u8]>,
     schemas: &Schemas,
 ) -> Result<Vec<u8>, ProtoError> {
-    const ITEMS: u32 = 2;
     let mut body = Vec::new();
     let meta = schemas.named("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta").ok_or(ProtoError::NoKind)?;
     let mut message = Vec::new();

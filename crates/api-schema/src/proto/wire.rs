@@ -103,9 +103,14 @@ pub(crate) fn fixed64(number: u32, value: [u8; 8], out: &mut Vec<u8>) {
     out.extend_from_slice(&value);
 }
 
-pub(crate) fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
+/// The head of a field of so many bytes.
+pub(crate) fn length(number: u32, bytes: usize, out: &mut Vec<u8>) {
     raw_varint(u64::from(number) << 3 | 2, out);
-    raw_varint(value.len() as u64, out);
+    raw_varint(bytes as u64, out);
+}
+
+pub(crate) fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
+    length(number, value.len(), out);
     out.extend_from_slice(value);
 }
 
