@@ -1,5 +1,7 @@
 //! LimitRanger: defaults and bounds of resources per namespace. Source: `plugin/pkg/admission/limitranger`.
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Quantity, Status, Value};
 
@@ -9,7 +11,7 @@ use super::{Amounts, Lookup, Operation, PodAmounts, Request, aggregate, fields, 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 /// The limits of one type in the ranges of the namespace, range by range.
-fn ranges(request: &Request<'_>, lookup: &dyn Lookup) -> Vec<Value> {
+fn ranges(request: &Request<'_>, lookup: &dyn Lookup) -> Vec<Arc<Value>> {
     lookup.all("", "limitranges", request.namespace)
 }
 

@@ -30,6 +30,8 @@ pub mod webhook;
 pub use amounts::Amounts;
 pub use pod_resources::{PodAmounts, pod_limits, pod_requests};
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Gvr, Map, Status, UserInfo, Value};
 
@@ -105,9 +107,9 @@ impl Request<'_> {
 /// What plugins ask about other objects.
 pub trait Lookup {
     /// An object as `resource` of `group` serves it. The namespace is empty for objects of the cluster.
-    fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value>;
+    fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
     /// All objects of a namespace (empty: of the cluster), in the order of their names.
-    fn all(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value>;
+    fn all(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>>;
     fn allows(&self, attributes: &Attributes<'_>) -> bool;
     /// Five random characters that names may have.
     fn suffix(&self) -> String;

@@ -1,5 +1,7 @@
 //! NodeRestriction: nodes touch themselves and their pods. Source: `plugin/pkg/admission/noderestriction`.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use coracle_api_meta::object::ObjectExt;
@@ -59,7 +61,7 @@ impl Node<'_> {
         pod.str_at(&["spec", "nodeName"]) == self.name
     }
 
-    fn existing_pod(&self, name: &str) -> Result<Value, Status> {
+    fn existing_pod(&self, name: &str) -> Result<Arc<Value>, Status> {
         let found = self.lookup.find("", "pods", self.request.namespace, name);
         found.ok_or_else(|| Status::not_found(&Gvr::new("", "v1", "pods"), name))
     }
@@ -70,7 +72,7 @@ impl Node<'_> {
             ("", Operation::Create) => self.mirror_pod(object),
             ("", Operation::Delete) => {
                 let pod = match request.old {
-                    Some(old) => old.clone(),
+                    Some(old) => Arc::new(old.clone()),
                     None => self.existing_pod(request.name)?,
                 };
                 if self.runs(&pod) {
@@ -88,7 +90,7 @@ impl Node<'_> {
                 if pod.is_empty() {
                     return self.refuse("could not determine pod from request data");
                 }
-                if self.runs(&self.existing_pod(pod)?) {
+                if self.runs(&*self.existing_pod(pod)?) {
                     return Ok(());
                 }
                 self.refuse(format!("node {name} can only evict pods with spec.nodeName set to itself"))

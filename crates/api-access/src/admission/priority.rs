@@ -1,5 +1,7 @@
 //! Priority: names of priority classes become numbers. Source: `plugin/pkg/admission/priority`.
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Status, Value};
 
@@ -14,10 +16,10 @@ fn value_of(class: &Value) -> i64 {
 }
 
 /// The default class; the lowest where there are several.
-fn default_class(lookup: &dyn Lookup) -> Option<Value> {
+fn default_class(lookup: &dyn Lookup) -> Option<Arc<Value>> {
     let mut classes = lookup.all(GROUP, CLASSES, "");
     classes.retain(|class| class.get("globalDefault") == Some(&Value::Bool(true)));
-    classes.into_iter().min_by_key(value_of)
+    classes.into_iter().min_by_key(|class| value_of(class))
 }
 
 pub(super) fn mutate(request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
@@ -48,7 +50,7 @@ fn on_create(request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Res
         let found = lookup.find(GROUP, CLASSES, "", name);
         Some(found.ok_or_else(|| request.forbidden(&format!("no PriorityClass with name {name} was found")))?)
     };
-    let priority = class.as_ref().map_or(0, value_of);
+    let priority = class.as_deref().map_or(0, value_of);
     let policy = match &class {
         Some(class) => class.str_at(&["preemptionPolicy"]).to_owned(),
         None => LOWER.to_owned(),

@@ -1,11 +1,13 @@
 //! RuntimeClass: overhead and scheduling of a class come into its pods. Source: `plugin/pkg/admission/runtimeclass`.
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Status, Value};
 
 use super::{Amounts, Lookup, Request, fields, set, tolerations};
 
-fn class(request: &Request<'_>, pod: &Value, lookup: &dyn Lookup) -> Result<Option<Value>, Status> {
+fn class(request: &Request<'_>, pod: &Value, lookup: &dyn Lookup) -> Result<Option<Arc<Value>>, Status> {
     let Some(name) = pod.at(&["spec", "runtimeClassName"]).and_then(Value::as_str) else { return Ok(None) };
     let found = lookup.find("node.k8s.io", "runtimeclasses", "", name);
     found.map(Some).ok_or_else(|| request.forbidden(&format!("pod rejected: RuntimeClass {name:?} not found")))
@@ -66,7 +68,7 @@ pub(super) fn validate(request: &Request<'_>, pod: &Value, lookup: &dyn Lookup) 
     }
     let class = class(request, pod, lookup)?;
     let set = pod.at(&["spec", "overhead"]).is_some_and(Value::is_object);
-    match class.as_ref().and_then(overhead) {
+    match class.as_deref().and_then(overhead) {
         Some(wanted) if wanted != Amounts::at(pod, &["spec", "overhead"]) => Err(mismatch(request)),
         None if set => {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";

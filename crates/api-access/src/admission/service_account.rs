@@ -1,5 +1,7 @@
 //! ServiceAccount: pods get an account and its token. Source: `plugin/pkg/admission/serviceaccount`.
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Status, Value};
 use serde_json::json;
@@ -14,7 +16,7 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const EXPIRATION_SECONDS: i64 = 60 * 60 + 7;
 const ENFORCE_SECRETS: &str = "kubernetes.io/enforce-mountable-secrets";
 
-fn account(request: &Request<'_>, name: &str, lookup: &dyn Lookup) -> Result<Value, Status> {
+fn account(request: &Request<'_>, name: &str, lookup: &dyn Lookup) -> Result<Arc<Value>, Status> {
     let namespace = request.namespace;
     lookup.find("", "serviceaccounts", namespace, name).ok_or_else(|| {
         request.forbidden(&format!(

@@ -1,6 +1,8 @@
 //! DefaultStorageClass, StorageObjectInUseProtection, PersistentVolumeClaimResize.
 //! Source: `plugin/pkg/admission/storage`.
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Quantity, Status, Value};
 
@@ -17,7 +19,7 @@ const PROTECTED: [(&str, &str, &str); 3] = [
 ];
 
 /// The newest object, the first by name where several are of one second.
-pub(super) fn newest(mut objects: Vec<Value>) -> Option<Value> {
+pub(super) fn newest(mut objects: Vec<Arc<Value>>) -> Option<Arc<Value>> {
     objects.sort_by(|a, b| {
         let created = |object: &Value| object.meta_str("creationTimestamp").to_owned();
         created(b).cmp(&created(a)).then_with(|| a.name().cmp(b.name()))

@@ -1,5 +1,7 @@
 //! A small cluster for the tests of plugins.
 
+use std::sync::Arc;
+
 use coracle_api_meta::object::ObjectExt;
 use coracle_api_meta::{Gvr, Status, UserInfo, Value};
 use serde_json::json;
@@ -24,15 +26,15 @@ impl Cluster {
 }
 
 impl Lookup for Cluster {
-    fn find(&self, _: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+    fn find(&self, _: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         // The last of a name stands for all: tests may replace what is there by default.
         let all = self.0.iter().rev().filter(|(own, _)| *own == resource).map(|(_, object)| object);
-        all.into_iter().find(|object| object.namespace() == namespace && object.name() == name).cloned()
+        all.into_iter().find(|object| object.namespace() == namespace && object.name() == name).cloned().map(Arc::new)
     }
 
-    fn all(&self, _: &str, resource: &str, namespace: &str) -> Vec<Value> {
+    fn all(&self, _: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>> {
         let all = self.0.iter().filter(|(own, object)| *own == resource && object.namespace() == namespace);
-        all.map(|(_, object)| object.clone()).collect()
+        all.map(|(_, object)| Arc::new(object.clone())).collect()
     }
 
     fn allows(&self, _: &Attributes<'_>) -> bool {

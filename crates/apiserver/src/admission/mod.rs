@@ -10,16 +10,19 @@ mod rbac;
 mod webhooks;
 
 pub(crate) use policies::Policies;
+use std::sync::Arc;
 pub(crate) use webhooks::Webhooks;
 
 use coracle_api_access::Attributes;
 use coracle_api_access::admission::{self as decide, Lookup, Request};
 use coracle_api_meta::{Gvr, Status, Value};
+use coracle_store::Entry;
 use serde_json::json;
 
 use crate::http::Ctx;
 use crate::registry::admit::{Attempt, Operation};
-use crate::registry::resources::item_name;
+use crate::registry::fields::Facts;
+use crate::registry::resources::{Resource, item_name};
 use crate::registry::storage;
 use crate::time;
 
@@ -31,18 +34,29 @@ fn is_internal(attempt: &Attempt<'_>) -> bool {
 /// What plugins see of the cluster.
 struct View<'a>(&'a Ctx);
 
+/// Kinds of which there are few objects, and which many writes look at: they are kept decoded.
+const KEPT: [&str; 6] =
+    ["namespaces", "serviceaccounts", "limitranges", "priorityclasses", "runtimeclasses", "storageclasses"];
+
+fn decoded(row: &Resource, entry: &Entry) -> Option<Arc<Value>> {
+    if row.custom.is_none() && row.is_storage_form() && KEPT.contains(&row.plural.as_str()) {
+        return Facts::of(row, entry).object(entry);
+    }
+    storage::object(row, entry).ok().map(Arc::new)
+}
+
 impl Lookup for View<'_> {
-    fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+    fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let row = self.0.server.resources().any_version(group, resource)?;
         let entry = self.0.server.store.local_get(&storage::key(&row, &item_name(namespace, name)))?;
-        storage::object(&row, &entry).ok()
+        decoded(&row, &entry)
     }
 
-    fn all(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
+    fn all(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>> {
         let Some(row) = self.0.server.resources().any_version(group, resource) else { return Vec::new() };
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let entries = self.0.server.store.local_range(&row.collection, &prefix);
-        entries.iter().filter_map(|entry| storage::object(&row, entry).ok()).collect()
+        entries.iter().filter_map(|entry| decoded(&row, entry)).collect()
     }
 
     fn allows(&self, attributes: &Attributes<'_>) -> bool {

@@ -30,7 +30,7 @@ const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_
 pub(super) struct Facts {
     kind: Gvk,
     resource: coracle_api_meta::Gvr,
-    namespace: Option<Value>,
+    namespace: Option<Arc<Value>>,
     options: Value,
 }
 
@@ -57,7 +57,7 @@ impl Facts {
             name: attempt.name,
             object: object.filter(|object| !object.is_null()),
             old_object: attempt.old,
-            namespace_object: self.namespace.as_ref(),
+            namespace_object: self.namespace.as_deref(),
             options: Some(&self.options).filter(|options| options.is_object()),
             dry_run: attempt.dry_run,
             user: &attempt.ctx.user,
@@ -185,7 +185,7 @@ fn parameters(attempt: &Attempt<'_>, policy: &Value, binding: &Value) -> Result<
     if found.is_empty() && reference["parameterNotFoundAction"] != "Allow" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
-    Ok(found.into_iter().map(Some).collect())
+    Ok(found.into_iter().map(|found| Some(Arc::unwrap_or_clone(found))).collect())
 }
 
 /// The Status of a denied write.
