@@ -16,6 +16,12 @@ pub struct Limits {
     pub history_age_min: Duration,
     /// Events of one collection.
     pub history_events_max: usize,
+    /// Bytes of the events of one collection. Beyond this only fresh ones are kept.
+    pub history_bytes_max: usize,
+    /// Events younger than this are fresh: watchers that lag find them.
+    pub history_fresh_age: Duration,
+    /// Bytes of the events of one collection, however fresh.
+    pub history_burst_bytes_max: usize,
     /// Ranges at revisions older than this are refused.
     pub range_age_max: Duration,
     /// Relaxed writes reach the disk within this.
@@ -31,6 +37,9 @@ impl Default for Limits {
         Self {
             history_age_min: Duration::from_secs(10 * 60),
             history_events_max: 100_000,
+            history_bytes_max: 16 * 1024 * 1024,
+            history_fresh_age: Duration::from_secs(75),
+            history_burst_bytes_max: 256 * 1024 * 1024,
             range_age_max: Duration::from_secs(5 * 60),
             relaxed_age_max: Duration::from_secs(60),
             reserve_bytes: 8 * 1024 * 1024,
@@ -44,6 +53,8 @@ pub(crate) struct Collection {
     /// Of the values of all entries.
     bytes: usize,
     pub(crate) events: VecDeque<Arc<Event>>,
+    /// What the events hold on to.
+    events_bytes: usize,
     /// Watches may start from here on.
     floor: Revision,
     changed: watch::Sender<Revision>,
@@ -76,7 +87,14 @@ pub(crate) struct Change {
 
 impl Collection {
     fn new(floor: Revision) -> Self {
-        Self { entries: BTreeMap::new(), bytes: 0, events: VecDeque::new(), floor, changed: watch::Sender::new(floor) }
+        Self {
+            entries: BTreeMap::new(),
+            bytes: 0,
+            events: VecDeque::new(),
+            events_bytes: 0,
+            floor,
+            changed: watch::Sender::new(floor),
+        }
     }
 
     /// Replaces or, without an entry, removes what a name stands for.
@@ -106,11 +124,16 @@ impl Collection {
 
     fn trim(&mut self, limits: &Limits, now: Instant) {
         while let Some(oldest) = self.events.front() {
-            let old = now.duration_since(oldest.at) > limits.history_age_min;
-            if !old && self.events.len() <= limits.history_events_max {
+            let age = now.duration_since(oldest.at);
+            let wanted = age <= limits.history_fresh_age
+                || (age <= limits.history_age_min && self.events_bytes <= limits.history_bytes_max);
+            let room =
+                self.events.len() <= limits.history_events_max && self.events_bytes <= limits.history_burst_bytes_max;
+            if wanted && room {
                 break;
             }
             self.floor = oldest.revision;
+            self.events_bytes -= oldest.bytes();
             self.events.pop_front();
         }
     }
@@ -169,15 +192,19 @@ impl Memory {
             let collection =
                 state.collections.entry(Arc::clone(&change.key.collection)).or_insert_with(|| Collection::new(start));
             let prev = collection.put(&change.key.name, change.entry.as_ref());
-            collection.events.push_back(Arc::new(Event {
+            let event = Arc::new(Event {
                 revision: change.revision,
                 name: change.key.name,
                 entry: change.entry,
                 prev,
                 at: now,
                 note: Default::default(),
-            }));
-            if collection.events.len() > self.limits.history_events_max {
+            });
+            collection.events_bytes += event.bytes();
+            collection.events.push_back(event);
+            if collection.events.len() > self.limits.history_events_max
+                || collection.events_bytes > self.limits.history_bytes_max
+            {
                 collection.trim(&self.limits, now);
             }
             if touched.last() != Some(&change.key.collection) {

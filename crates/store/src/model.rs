@@ -120,6 +120,15 @@ pub struct Event {
     pub note: Note,
 }
 
+impl Event {
+    /// Roughly what is kept because of the event: an old version belongs to the event that made it, unless it was the last.
+    pub(crate) fn bytes(&self) -> usize {
+        const OVERHEAD_BYTES: usize = 256;
+        let last = self.entry.as_ref().or(self.prev.as_ref());
+        last.map_or(0, |entry| entry.value.len()) + OVERHEAD_BYTES
+    }
+}
+
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match (&self.prev, &self.entry) {
