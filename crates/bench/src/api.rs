@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use coracle_api_meta::Gvr;
 use coracle_client::{Client, DeleteParams, DynamicApi, ListParams, Patch, PatchParams, WatchEvent, WriteParams};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -28,6 +29,9 @@ pub struct Options {
     /// Whole lists to read.
     #[arg(long, default_value_t = 20)]
     lists: usize,
+    /// Whole lists that are read at once, in JSON and in protobuf, while the server's memory is watched; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    parallel_lists: usize,
     /// Watchers that each get every event.
     #[arg(long, default_value_t = 200)]
     watchers: usize,
@@ -83,6 +87,20 @@ fn pod(name: &str) -> Value {
     })
 }
 
+/// Most memory that the server was seen to hold during a step.
+static PEAK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Reads a list without keeping it.
+async fn read_through(api: &DynamicApi, accept: &str) -> coracle_client::Result<()> {
+    let request = http::Request::get(api.path("", "")).header("accept", accept).body(Default::default());
+    let request = request.map_err(|error| coracle_client::Error::Config(error.to_string()))?;
+    let mut body = api.client().send(request).await?.into_body();
+    while let Some(frame) = body.frame().await {
+        frame.map_err(|error| coracle_client::Error::Config(error.to_string()))?;
+    }
+    Ok(())
+}
+
 impl Run {
     async fn sweep(&self) -> Result<()> {
         let now = DeleteParams::default().grace(0);
@@ -116,6 +134,7 @@ impl Run {
             run.pods.list_page(&ListParams::default()).await.map(drop)
         })
         .await?;
+        self.parallel_lists().await?;
         self.step("list pods, by label", clients, self.options.lists * 10, |run, i| async move {
             run.pods.list_page(&ListParams::default().labels(&format!("shard={}", i % 10))).await.map(drop)
         })
@@ -175,6 +194,39 @@ impl Run {
         let after = process::cpu_seconds(&self.options.target.server_pids)?;
         figures.server_cpu = after.zip(cpu_before).map(|(after, before)| after - before);
         println!("{}", figures.line(name));
+        Ok(())
+    }
+
+    /// All lists at once, each thrown away piece by piece.
+    async fn parallel_lists(self: &Arc<Self>) -> Result<()> {
+        let count = self.options.parallel_lists;
+        if count == 0 {
+            return Ok(());
+        }
+        for (name, accept) in [("json", "application/json"), ("protobuf", "application/vnd.kubernetes.protobuf")] {
+            let pids = self.options.target.server_pids.clone();
+            let before = process::resident_bytes(&pids).unwrap_or(0);
+            let watching = tokio::spawn(async move {
+                let mut peak = 0;
+                loop {
+                    peak = process::resident_bytes(&pids).unwrap_or(0).max(peak);
+                    PEAK.store(peak, std::sync::atomic::Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            let step = self.step(&format!("{count} lists at once, {name}"), count, count, move |run, _| async move {
+                read_through(&run.pods, accept).await
+            });
+            let result = step.await;
+            watching.abort();
+            result?;
+            let peak = PEAK.load(std::sync::atomic::Ordering::Relaxed);
+            println!(
+                "  server resident memory {:.1} MiB before, {:.1} MiB at most",
+                bytes_to_mib(before),
+                bytes_to_mib(peak)
+            );
+        }
         Ok(())
     }
 
