@@ -1,5 +1,6 @@
 //! The hot paths of the server without sockets, for profilers: `hot OPERATION [COUNT]` with `create`, `configmap`, `get`,
 //! `patch`, `apply`, `list` or `delete`. Prints the CPU time of one operation, the caller's share included.
+//! `hot serve` runs the server alone until it is killed, and prints what `coracle bench api` needs to know.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -11,6 +12,10 @@ use coracle_client::{Client, Error};
 use futures::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
+
+/// What the program itself uses.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CLIENTS: usize = 16;
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -71,13 +76,18 @@ fn cpu() -> f64 {
     ticks / 100.0
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let operation = arguments.first().map_or("create", String::as_str);
     let count: usize = arguments.get(1).map_or(5000, |count| count.parse().expect("a number"));
     let cluster = Cluster::start().await;
     let client = Arc::new(cluster.admin());
+    if operation == "serve" {
+        let kubeconfig = cluster.kubeconfig.display();
+        println!("coracle bench api --kubeconfig {kubeconfig} --server-pid {}", std::process::id());
+        return std::future::pending().await;
+    }
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}).to_string();
     let accounts = "/api/v1/namespaces/default/serviceaccounts";
     client.call(Method::POST, accounts, "application/json", account.into_bytes()).await.expect("account");

@@ -20,14 +20,14 @@ impl<T> Derived<T> {
 
     /// The value for what the store holds now.
     pub(crate) fn get(&self, store: &dyn Store) -> Arc<T> {
-        let revisions: Vec<Revision> =
-            self.collections.iter().map(|name| store.local_collection_revision(name)).collect();
+        let now = || self.collections.iter().map(|name| store.local_collection_revision(name));
         {
             let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, value)) = cached.as_ref().filter(|(seen, _)| *seen == revisions) {
+            if let Some((_, value)) = cached.as_ref().filter(|(seen, _)| now().eq(seen.iter().copied())) {
                 return Arc::clone(value);
             }
         }
+        let revisions: Vec<Revision> = now().collect();
         let value = Arc::new((self.build)(store));
         *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some((revisions, Arc::clone(&value)));
         value

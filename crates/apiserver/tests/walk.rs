@@ -100,6 +100,58 @@ async fn bodies_that_are_none_are_refused() {
     }
 }
 
+/// Methods that the path of an endpoint does not serve, with the path.
+fn not_served() -> Vec<(&'static str, String)> {
+    let mut by_path = std::collections::BTreeMap::<String, Vec<&str>>::new();
+    for (method, path) in served() {
+        by_path.entry(path).or_default().push(method);
+    }
+    let wrong = |(path, own): (String, Vec<&str>)| {
+        let others = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().filter(move |method| !own.contains(method));
+        others.map(move |method| (method, path.clone())).collect::<Vec<_>>()
+    };
+    by_path.into_iter().flat_map(wrong).collect()
+}
+
+#[tokio::test]
+async fn wrong_methods_are_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.server.in_process(UserInfo::authenticated("admin", &["system:masters"]));
+    for (method, path) in not_served() {
+        // What passes a request on takes every method.
+        if path.ends_with("/proxy") {
+            continue;
+        }
+        let (code, status) = send(&admin, method, &path, "application/json", Bytes::from_static(b"{}")).await;
+        assert!(matches!(code, 404 | 405), "{method} {path}: {code} {status}");
+        assert_eq!(status["kind"], "Status", "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_break_off_are_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.server.in_process(UserInfo::authenticated("admin", &["system:masters"]));
+    let binding = serde_json::json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "viewer"}, "subjects": [{"kind": "User", "name": "viewer", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}});
+    let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    assert_eq!(send(&admin, "POST", path, "application/json", binding.to_string().into()).await.0, 201);
+    for (method, path) in served().filter(|(method, _)| matches!(*method, "POST" | "PUT" | "PATCH")) {
+        let start = http_body::Frame::data(Bytes::from_static(b"{\"kind\": \"x\", \"metadata\""));
+        let pieces = [Ok(start), Err(coracle_client::BoxError::from("the connection is gone"))];
+        let body = http_body_util::StreamBody::new(futures::stream::iter(pieces));
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = Request::builder().method(method).uri(&path).header("content-type", kind);
+        let request = request.header("authorization", "Bearer viewer-token").body(body.boxed_unsync());
+        let response = cluster.server.handle(request.expect("request")).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("body").to_bytes();
+        let status: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        assert!((400..500).contains(&code) && status["kind"] == "Status", "{method} {path}: {code} {status}");
+    }
+}
+
 #[tokio::test]
 async fn paths_and_queries_of_all_sorts_are_answered() {
     let cluster = Cluster::start().await;

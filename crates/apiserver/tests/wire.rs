@@ -148,6 +148,26 @@ async fn long_lists_come_in_pieces() {
         let items = list["items"].as_array().expect("items");
         assert_eq!((items.len(), items[99]["metadata"]["name"].as_str()), (100, Some("m099")));
     }
+    let get = async |accept: &str| {
+        let request = Request::get(path).header("accept", accept).body(Bytes::new()).expect("request");
+        let response = transport.send(request).await.expect("sent");
+        assert!(response.headers().get("content-length").is_none(), "it is made while it is sent");
+        text(response).await.1
+    };
+    let list = proto::decode(&get(PROTOBUF).await, Limits::default(), builtin()).expect("a list");
+    let items = list["items"].as_array().expect("items");
+    assert_eq!((items.len(), &items[99]["metadata"]["name"]), (100, &json!("m099")));
+    assert!(list["metadata"]["resourceVersion"].is_string());
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table: Value = serde_json::from_slice(&get(table).await).expect("json");
+    let rows = table["rows"].as_array().expect("rows");
+    assert_eq!((rows.len(), &rows[99]["cells"][0]), (100, &json!("m099")));
+    assert_eq!(rows[7]["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(table["columnDefinitions"][0]["name"], "Name");
+    let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let partial: Value = serde_json::from_slice(&get(partial).await).expect("json");
+    assert_eq!(partial["kind"], "PartialObjectMetadataList");
+    assert_eq!(partial["items"][99]["metadata"]["name"], "m099");
 }
 
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {

@@ -95,7 +95,10 @@ async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> 
     let entered = ctx.server.gate.enter(ctx, &class, time_max / 4).await;
     let mut answer = match entered {
         // A watch gives its seats back as soon as it is set up.
-        Ok(_seat) => work(ctx, request, time_max, endless).await.unwrap_or_else(|status| reply::status(&status)),
+        Ok(seat) => {
+            let answer = work(ctx, request, time_max, endless).await.unwrap_or_else(|status| reply::status(&status));
+            if endless { answer } else { until_sent(answer, seat) }
+        }
         Err(turned_away) => *turned_away,
     };
     flow::add_headers(&mut answer, &class);
@@ -112,6 +115,20 @@ async fn work(ctx: &Arc<Ctx>, request: Request<Body>, time_max: Duration, endles
         Ok(answer) => answer,
         Err(_) => Err(Status::timeout("Timeout: request did not complete within the allotted timeout")),
     }
+}
+
+/// An answer that is made while it is sent keeps `seat` so long.
+fn until_sent(answer: Reply, seat: flow::Seat) -> Reply {
+    if http_body::Body::size_hint(answer.body()).exact().is_some() {
+        return answer;
+    }
+    answer.map(|body| {
+        let body = body.map_frame(move |frame| {
+            let _ = &seat;
+            frame
+        });
+        body.boxed_unsync()
+    })
 }
 
 /// Counts a request without an end as long as its answer goes on.

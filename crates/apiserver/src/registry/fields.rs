@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
-use coracle_api_meta::{LabelSelector, Map, Value};
+use coracle_api_meta::{LabelSelector, Map, Status, Value};
 use coracle_store::Entry;
 
 use super::definition::Definition;
@@ -20,6 +20,10 @@ pub(crate) struct Facts {
     described: OnceLock<Arc<Described>>,
     /// Of custom resources: what reading makes of the stored bytes.
     forms: Mutex<Vec<Form>>,
+    /// Bytes of the object's message in protobuf lists.
+    message_size: OnceLock<u32>,
+    /// The object, kept where many requests look at it.
+    object: OnceLock<Option<Arc<Value>>>,
 }
 
 /// Forms that are kept: of as many versions.
@@ -96,6 +100,20 @@ impl Facts {
     pub(crate) fn of(resource: &Resource, entry: &Entry) -> Arc<Self> {
         let note = entry.note.get_or_init(|| Arc::new(Self::read(resource, entry)));
         Arc::clone(note).downcast().unwrap_or_default()
+    }
+
+    pub(crate) fn message_size(&self, measure: impl FnOnce() -> Result<usize, Status>) -> Result<usize, Status> {
+        if let Some(size) = self.message_size.get() {
+            return Ok(*size as usize);
+        }
+        let size = measure()?;
+        let _ = self.message_size.set(u32::try_from(size).unwrap_or(u32::MAX));
+        Ok(size)
+    }
+
+    /// The stored object, decoded once. For the few objects that admission looks at again and again.
+    pub(crate) fn object(&self, entry: &Entry) -> Option<Arc<Value>> {
+        self.object.get_or_init(|| serde_json::from_slice(&entry.value).ok().map(Arc::new)).clone()
     }
 
     pub(crate) fn match_labels(&self, selector: &LabelSelector) -> bool {

@@ -57,6 +57,32 @@ pub(crate) fn partial(object: &Value, accept: &Accept) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": api_version(accept), "metadata": object.get("metadata")})
 }
 
+/// A row with what it stands for.
+fn with_object(mut row: Value, item: Value, accept: &Accept, include: Include) -> Value {
+    let object = match include {
+        Include::Metadata => partial(&item, accept),
+        Include::Object => item,
+        Include::None => Value::Null,
+    };
+    if let Some(fields) = row.as_object_mut() {
+        fields.insert("object".to_owned(), object);
+        return row;
+    }
+    json!({"cells": row, "object": object})
+}
+
+/// The rows of a table that is made piece by piece.
+pub(crate) fn rows(resource: &Resource, items: Vec<Value>, accept: &Accept, include: Include) -> Vec<Value> {
+    let printed = objects::table(resource, &items);
+    items.into_iter().zip(printed.rows).map(|(item, row)| with_object(row, item, accept, include)).collect()
+}
+
+/// A table up to its first row.
+pub(crate) fn table_start(resource: &Resource, metadata: &Value, accept: &Accept) -> String {
+    let empty = table(resource, &[], metadata.clone(), accept, Include::None, true).to_string();
+    empty.strip_suffix("]}").unwrap_or(&empty).to_owned()
+}
+
 /// `metadata` is the table's own. Without `columns`, the definitions are left out (later events of a watch).
 pub(crate) fn table(
     resource: &Resource,
@@ -67,23 +93,8 @@ pub(crate) fn table(
     columns: bool,
 ) -> Value {
     let printed = objects::table(resource, items);
-    let rows: Vec<Value> = items
-        .iter()
-        .zip(printed.rows)
-        .map(|(item, row)| {
-            let mut row = row;
-            let object = match include {
-                Include::Metadata => partial(item, accept),
-                Include::Object => item.clone(),
-                Include::None => Value::Null,
-            };
-            if let Some(fields) = row.as_object_mut() {
-                fields.insert("object".to_owned(), object);
-                return row;
-            }
-            json!({"cells": row, "object": object})
-        })
-        .collect();
+    let items = items.iter().cloned();
+    let rows: Vec<Value> = items.zip(printed.rows).map(|(item, row)| with_object(row, item, accept, include)).collect();
     let definitions = if columns { printed.columns } else { Value::Null };
     json!({
         "kind": "Table", "apiVersion": api_version(accept), "metadata": metadata,

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::selection::Selection;
-use super::{Target, conversion, forms, storage, stream};
+use super::stream::Item;
+use super::{Target, conversion, forms, objects, storage, stream};
 use crate::http::negotiate::{Accept, Encoding, Form, JSON};
 use crate::http::{Ctx, Reply, reply};
 
@@ -181,8 +182,8 @@ pub(crate) async fn list(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
     let selection = Selection::read(target, &ctx.query)?;
     let listed = page(ctx, target, &selection).await?;
     let resource = &target.resource;
-    if accept.form == Form::Whole && accept.encoding == Encoding::Json && !accept.pretty {
-        return Ok(stream::reply(ctx, Arc::clone(resource), header(target, &listed), listed.entries));
+    if let Some(streamed) = streamed(ctx, target, &accept, &listed).await? {
+        return Ok(streamed);
     }
     let items = || listed.entries.iter().map(|entry| storage::object(resource, entry)).collect::<Result<Vec<_>, _>>();
     let body = match accept.form {
@@ -197,6 +198,34 @@ pub(crate) async fn list(ctx: &Ctx, target: &Target) -> Result<Reply, Status> {
         return Ok(reply::compress(&ctx.headers, JSON, body));
     }
     reply::encoded(http::StatusCode::OK, &accept, body.into())
+}
+
+/// The list piece by piece, in the forms that clients ask for often.
+async fn streamed(ctx: &Ctx, target: &Target, accept: &Accept, listed: &Listed) -> Result<Option<Reply>, Status> {
+    let resource = Arc::clone(&target.resource);
+    let entries = listed.entries.clone();
+    if accept.encoding == Encoding::Protobuf
+        && accept.form == Form::Whole
+        && objects::has_protobuf(&resource, accept.form)
+    {
+        return stream::protobuf(ctx, resource, &list_meta(listed), entries).await.map(Some);
+    }
+    if accept.encoding != Encoding::Json || accept.pretty {
+        return Ok(None);
+    }
+    let (start, item) = match accept.form {
+        Form::Whole => (header(target, listed), Item::Whole),
+        Form::Table => {
+            let include = forms::Include::read(ctx)?;
+            (forms::table_start(&resource, &list_meta(listed), accept), Item::Row(accept.clone(), include))
+        }
+        Form::PartialMetadata => {
+            let empty = partial_list(&[], listed, accept).to_string();
+            let start = empty.strip_suffix("]}").unwrap_or(&empty).to_owned();
+            (start, Item::Partial(accept.clone()))
+        }
+    };
+    Ok(Some(stream::json(ctx, resource, start, item, entries)))
 }
 
 fn partial_list(items: &[Value], listed: &Listed, accept: &Accept) -> Value {

@@ -223,13 +223,16 @@ impl Running {
         };
         let resource = Arc::clone(&self.resource);
         let served = |entry: &Entry| storage::served_bytes(&resource, entry);
-        match (selected(&event.prev), selected(&event.entry)) {
-            (None, Some(entry)) => self.put(out, "ADDED", served(&entry)),
-            (Some(_), Some(entry)) => self.put(out, "MODIFIED", served(&entry)),
-            (Some(prev), None) => {
-                self.put(out, "DELETED", storage::served_bytes_at(&resource, &prev, event.revision));
-            }
-            (None, None) => {}
+        let (kind, value) = match (selected(&event.prev), selected(&event.entry)) {
+            (None, Some(entry)) => ("ADDED", served(&entry)),
+            (Some(_), Some(entry)) => ("MODIFIED", served(&entry)),
+            (Some(prev), None) => ("DELETED", storage::served_bytes_at(&resource, &prev, event.revision)),
+            (None, None) => return,
+        };
+        let whole = self.accept.encoding == Encoding::Protobuf && self.accept.form == Form::Whole;
+        let shared = whole && self.resource.is_storage_form();
+        if !value.as_ref().is_ok_and(|value| shared && put_shared(out, event, kind, value)) {
+            self.put(out, kind, value);
         }
     }
 
@@ -312,6 +315,25 @@ impl Running {
         frame(&mut out, self.accept.encoding, "ERROR", &status.to_vec().into());
         out.into()
     }
+}
+
+/// An event as a protobuf frame, made once for all watchers that see it as the same kind of change.
+struct Shared {
+    kind: &'static str,
+    frame: Vec<u8>,
+}
+
+/// False when the event has no such frame.
+fn put_shared(out: &mut Vec<u8>, event: &Event, kind: &'static str, value: &Bytes) -> bool {
+    let make = || {
+        let mut frame = Vec::new();
+        objects::protobuf_frame(&mut frame, kind, value);
+        Arc::new(Shared { kind, frame }) as Arc<dyn std::any::Any + Send + Sync>
+    };
+    let shared = event.note.get_or_init(make).downcast_ref::<Shared>();
+    let Some(shared) = shared.filter(|shared| shared.kind == kind && !shared.frame.is_empty()) else { return false };
+    out.extend_from_slice(&shared.frame);
+    true
 }
 
 fn frame(out: &mut Vec<u8>, encoding: Encoding, kind: &str, object: &Bytes) {
