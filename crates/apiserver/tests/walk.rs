@@ -123,7 +123,9 @@ async fn wrong_methods_are_refused() {
             continue;
         }
         let (code, status) = send(&admin, method, &path, "application/json", Bytes::from_static(b"{}")).await;
-        assert!(matches!(code, 404 | 405), "{method} {path}: {code} {status}");
+        // A patch of a whole collection is refused for what it is sent as, first of all.
+        let refused = matches!(code, 404 | 405) || (method == "PATCH" && code == 415);
+        assert!(refused, "{method} {path}: {code} {status}");
         assert_eq!(status["kind"], "Status", "{method} {path}");
     }
 }
