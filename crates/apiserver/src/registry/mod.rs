@@ -98,7 +98,9 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Rep
         status.message = format!("{verb} not allowed while custom resource definition is terminating");
         return Err(status);
     }
-    if !target.resource.has_verb(verb) {
+    // What has a name is not created by a POST to it.
+    let misplaced = verb == "create" && !info.name.is_empty();
+    if misplaced || !target.resource.has_verb(verb) {
         return Err(Status::method_not_allowed(&target.resource.gvr(), verb));
     }
     if target.resource.group == computed::GROUP && !target.resource.stored {
