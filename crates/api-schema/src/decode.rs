@@ -454,7 +454,7 @@ impl<'a> Walker<'a> {
             }
             Err(scalar::Refused::Value(text)) => {
                 // Upstream's text alone does not say which of many quantities or times it is.
-                let path = self.path.concat();
+                let path = self.path.clone();
                 self.fatal.get_or_insert(if path.is_empty() { text } else { format!("{path}: {text}") });
             }
             Err(scalar::Refused::Saved(text)) => self.save(text),
