@@ -98,8 +98,12 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Rep
         status.message = format!("{verb} not allowed while custom resource definition is terminating");
         return Err(status);
     }
-    // What has a name is not created by a POST to it.
-    let misplaced = verb == "create" && !info.name.is_empty();
+    // What has a name is not created by a POST to it, and a collection is not changed as a whole.
+    let misplaced = match verb {
+        "create" => !info.name.is_empty(),
+        "update" | "patch" => info.name.is_empty(),
+        _ => false,
+    };
     if misplaced || !target.resource.has_verb(verb) {
         return Err(Status::method_not_allowed(&target.resource.gvr(), verb));
     }
