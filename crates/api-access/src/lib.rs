@@ -23,14 +23,53 @@ pub struct Attributes<'a> {
     pub subresource: &'a str,
     pub namespace: &'a str,
     pub name: &'a str,
+    /// Of the resource, where known.
+    pub version: &'a str,
     /// Set for requests that are about no resource, such as `/healthz`.
     pub path: Option<&'a str>,
+    /// What a list, watch or deletion of a collection is limited to.
+    pub selectors: Option<&'a Selectors>,
+}
+
+/// The selectors of a request, as far as they could be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selectors {
+    pub field: Vec<Requirement>,
+    pub label: Vec<Requirement>,
+}
+
+/// One term of a selector. Source: `metav1.FieldSelectorRequirement`, `metav1.LabelSelectorRequirement`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    pub key: String,
+    /// `In`, `NotIn`, `Exists`, `DoesNotExist`.
+    pub operator: &'static str,
+    pub values: Vec<String>,
+}
+
+impl Selectors {
+    /// Whether only objects with this value in a field are meant.
+    #[must_use]
+    pub fn requires(&self, field: &str, value: &str) -> bool {
+        self.field.iter().any(|term| term.operator == "In" && term.key == field && term.values == [value])
+    }
 }
 
 impl<'a> Attributes<'a> {
     #[must_use]
     pub fn resource(user: &'a UserInfo, verb: &'a str, group: &'a str, resource: &'a str) -> Self {
-        Self { user, verb, group, resource, subresource: "", namespace: "", name: "", path: None }
+        Self {
+            user,
+            verb,
+            group,
+            resource,
+            subresource: "",
+            namespace: "",
+            name: "",
+            version: "",
+            path: None,
+            selectors: None,
+        }
     }
 
     /// The words after `is forbidden:`. Source: `responsewriters.ForbiddenStatusError`.

@@ -7,6 +7,7 @@ use crate::Attributes;
 
 const USER_PREFIX: &str = "system:node:";
 const GROUP: &str = "system:nodes";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// The node that a user is, if it is one.
 #[must_use]
@@ -75,52 +76,213 @@ fn volume_references<'a>(volume: &'a Value, found: &mut Vec<(&'static str, &'a s
     }
 }
 
-/// Whether a request of a node is about something it may only reach through its own pods, and then through which resource.
-#[must_use]
-pub fn needs_reference(attributes: &Attributes<'_>) -> bool {
-    let by_reference = match attributes.group {
-        "" => matches!(attributes.resource, "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts"),
-        "resource.k8s.io" => attributes.resource == "resourceclaims",
-        _ => false,
-    };
-    by_reference && attributes.path.is_none()
+/// What leads from objects to the nodes that may read them.
+pub trait Paths {
+    /// Whether something that runs on the node, or is the node's, leads to this object.
+    fn lead(&self, node: &str, resource: &str, namespace: &str, name: &str) -> bool;
 }
 
-/// What a node may do whatever its pods are. Source: `bootstrappolicy.NodeRules`.
-#[must_use]
-pub fn allows_always(attributes: &Attributes<'_>) -> bool {
-    let (verb, subresource) = (attributes.verb, attributes.subresource);
-    let read = matches!(verb, "get" | "list" | "watch");
-    let Some(node) = node_name(attributes.user) else { return false };
+type Answer = Result<(), String>;
+
+/// Whether a node may do what it asks for; otherwise why not, which may be empty.
+/// Source: `NodeAuthorizer.Authorize`.
+pub fn decide(node: &str, attributes: &Attributes<'_>, paths: &dyn Paths) -> Answer {
+    let asked = Asked { node, attributes, paths };
+    if attributes.path.is_some() {
+        return no("");
+    }
     match (attributes.group, attributes.resource) {
-        _ if attributes.path.is_some() => false,
+        ("", "secrets" | "configmaps") => asked.read_namespaced(),
+        ("", "persistentvolumeclaims") if attributes.subresource == "status" => asked.update_status(),
+        ("", "persistentvolumeclaims" | "persistentvolumes")
+        | ("resource.k8s.io", "resourceclaims")
+        | ("storage.k8s.io", "volumeattachments") => asked.get(),
+        ("", "serviceaccounts") => asked.service_account(),
+        ("coordination.k8s.io", "leases") => asked.lease(),
+        ("storage.k8s.io", "csinodes") => asked.csi_node(),
+        ("resource.k8s.io", "resourceslices") => asked.resource_slice(),
+        ("", "nodes") => asked.own_node(),
+        ("", "pods") => asked.pod(),
+        ("certificates.k8s.io", "podcertificaterequests") => asked.pod_certificate(),
+        _ if by_rule(attributes) => Ok(()),
+        _ => no(""),
+    }
+}
+
+fn no(why: &str) -> Answer {
+    Err(why.to_owned())
+}
+
+/// What all nodes may do alike. Source: `bootstrappolicy.NodeRules`.
+fn by_rule(attributes: &Attributes<'_>) -> bool {
+    let verb = attributes.verb;
+    let read = matches!(verb, "get" | "list" | "watch");
+    if !attributes.subresource.is_empty() {
+        return false;
+    }
+    match (attributes.group, attributes.resource) {
+        ("authentication.k8s.io", "tokenreviews")
+        | ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => verb == "create",
         ("", "services")
+        | ("storage.k8s.io", "csidrivers")
         | ("node.k8s.io", "runtimeclasses")
-        | ("storage.k8s.io", "csidrivers" | "volumeattachments") => read,
-        ("", "nodes") => {
-            let own = attributes.name == node || attributes.name.is_empty();
-            read || (own && matches!(verb, "create" | "update" | "patch") && matches!(subresource, "" | "status"))
-        }
-        ("", "pods") => match subresource {
-            "" => read || matches!(verb, "create" | "delete"),
-            "status" => matches!(verb, "get" | "update" | "patch"),
-            "eviction" => verb == "create",
-            _ => false,
-        },
-        ("", "persistentvolumes") => read,
+        | ("certificates.k8s.io", "clustertrustbundles") => read,
         ("" | "events.k8s.io", "events") => matches!(verb, "create" | "update" | "patch"),
-        ("authentication.k8s.io", "tokenreviews") => verb == "create",
-        ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => verb == "create",
+        ("", "endpoints") => verb == "get",
         ("certificates.k8s.io", "certificatesigningrequests") => read || verb == "create",
-        ("certificates.k8s.io", "clustertrustbundles") => read,
-        ("coordination.k8s.io", "leases") => {
-            attributes.namespace == "kube-node-lease"
-                && (attributes.name == node || (attributes.name.is_empty() && verb == "create"))
-                && matches!(verb, "get" | "create" | "update" | "patch" | "delete")
-        }
-        ("storage.k8s.io", "csinodes") => attributes.name == node || verb == "create",
-        ("resource.k8s.io", "resourceslices") => true,
         _ => false,
+    }
+}
+
+/// One question.
+struct Asked<'a> {
+    node: &'a str,
+    attributes: &'a Attributes<'a>,
+    paths: &'a dyn Paths,
+}
+
+impl Asked<'_> {
+    fn verb_in(&self, verbs: &[&str]) -> bool {
+        verbs.contains(&self.attributes.verb)
+    }
+
+    fn related(&self) -> Answer {
+        let attributes = self.attributes;
+        if attributes.name.is_empty() {
+            return no("No Object name found");
+        }
+        if self.paths.lead(self.node, attributes.resource, attributes.namespace, attributes.name) {
+            return Ok(());
+        }
+        Err(format!("no relationship found between node '{}' and this object", self.node))
+    }
+
+    /// Limited to objects of this node.
+    fn selects(&self, field: &str) -> bool {
+        self.attributes.selectors.is_some_and(|selectors| selectors.requires(field, self.node))
+    }
+
+    fn read_namespaced(&self) -> Answer {
+        if !self.verb_in(&["get", "list", "watch"]) {
+            return no("can only read resources of this type");
+        }
+        if !self.attributes.subresource.is_empty() {
+            return no("cannot read subresource");
+        }
+        if self.attributes.namespace.is_empty() {
+            return no("can only read namespaced object of this type");
+        }
+        self.related()
+    }
+
+    fn get(&self) -> Answer {
+        if self.attributes.verb != "get" {
+            return no("can only get individual resources of this type");
+        }
+        if !self.attributes.subresource.is_empty() {
+            return no("cannot get subresource");
+        }
+        self.related()
+    }
+
+    fn update_status(&self) -> Answer {
+        if self.verb_in(&["update", "patch"]) { self.related() } else { no("can only get/update/patch this type") }
+    }
+
+    fn service_account(&self) -> Answer {
+        if self.attributes.verb == "get" && self.attributes.subresource.is_empty() {
+            return self.read_namespaced();
+        }
+        if self.attributes.verb != "create" || self.attributes.name.is_empty() {
+            return no("can only create tokens for individual service accounts");
+        }
+        if self.attributes.subresource != "token" {
+            return no("can only create token subresource of serviceaccount");
+        }
+        self.related()
+    }
+
+    fn lease(&self) -> Answer {
+        if !self.verb_in(&["get", "create", "update", "patch", "delete"]) {
+            return no("can only get, create, update, patch, or delete a node lease");
+        }
+        if self.attributes.namespace != LEASE_NAMESPACE {
+            return Err(format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"));
+        }
+        if self.attributes.verb != "create" && self.attributes.name != self.node {
+            return no("can only access node lease with the same name as the requesting node");
+        }
+        Ok(())
+    }
+
+    fn csi_node(&self) -> Answer {
+        if !self.verb_in(&["get", "create", "update", "patch", "delete"]) {
+            return no("can only get, create, update, patch, or delete a CSINode");
+        }
+        if !self.attributes.subresource.is_empty() {
+            return no("cannot authorize CSINode subresources");
+        }
+        if self.attributes.verb != "create" && self.attributes.name != self.node {
+            return no("can only access CSINode with the same name as the requesting node");
+        }
+        Ok(())
+    }
+
+    fn resource_slice(&self) -> Answer {
+        if !self.attributes.subresource.is_empty() {
+            return no("cannot authorize ResourceSlice subresources");
+        }
+        match self.attributes.verb {
+            "create" => Ok(()),
+            "get" | "update" | "patch" | "delete" => self.related(),
+            "watch" | "list" | "deletecollection" if self.selects("spec.nodeName") => Ok(()),
+            "watch" | "list" | "deletecollection" => {
+                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+            }
+            _ => no(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+            ),
+        }
+    }
+
+    fn own_node(&self) -> Answer {
+        let (node, name) = (self.node, self.attributes.name);
+        match (self.attributes.subresource, self.attributes.verb) {
+            ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+            ("", "get" | "list" | "watch") if name == node => Ok(()),
+            ("", "get" | "list" | "watch") if name.is_empty() => {
+                Err(format!("node '{node}' cannot read all nodes, only its own Node object"))
+            }
+            ("", "get" | "list" | "watch") => {
+                Err(format!("node '{node}' cannot read '{name}', only its own Node object"))
+            }
+            _ => no(""),
+        }
+    }
+
+    fn pod(&self) -> Answer {
+        match (self.attributes.subresource, self.attributes.verb) {
+            ("", "get") => self.related(),
+            ("", "list" | "watch") if self.selects("spec.nodeName") => Ok(()),
+            ("", "list" | "watch") if !self.attributes.name.is_empty() => self.related(),
+            ("", "list" | "watch") => no("can only list/watch pods with spec.nodeName field selector"),
+            // Admission limits these to the node's own pods.
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            _ => no(""),
+        }
+    }
+
+    fn pod_certificate(&self) -> Answer {
+        if !self.attributes.subresource.is_empty() {
+            return no("nodes may not access the status subresource of PodCertificateRequests");
+        }
+        match self.attributes.verb {
+            "create" => Ok(()),
+            "get" => self.related(),
+            "list" | "watch" if self.selects("spec.nodeName") => Ok(()),
+            "list" | "watch" => no("can only list/watch podcertificaterequests with nodeName field selector"),
+            verb => Err(format!("nodes may not {verb} podcertificaterequests")),
+        }
     }
 }
 
@@ -147,17 +309,43 @@ mod tests {
         );
     }
 
+    struct Only(&'static str);
+
+    impl Paths for Only {
+        fn lead(&self, node: &str, resource: &str, namespace: &str, name: &str) -> bool {
+            node == "a" && format!("{resource}/{namespace}/{name}") == self.0
+        }
+    }
+
     #[test]
     fn nodes_keep_to_themselves() {
         let user = UserInfo::authenticated("system:node:a", &["system:nodes"]);
-        let ask = |verb, resource, name| {
-            allows_always(&Attributes {
-                name,
-                subresource: "status",
-                ..Attributes::resource(&user, verb, "", resource)
-            })
+        let mine = crate::Selectors {
+            field: vec![crate::Requirement {
+                key: "spec.nodeName".to_owned(),
+                operator: "In",
+                values: vec!["a".to_owned()],
+            }],
+            ..crate::Selectors::default()
         };
-        assert!(ask("patch", "nodes", "a") && !ask("patch", "nodes", "b") && ask("patch", "pods", "x"));
-        assert!(!ask("get", "secrets", "x"));
+        let ask = |verb, resource, subresource, name, selectors| {
+            let base = Attributes::resource(&user, verb, "", resource);
+            let attributes = Attributes { name, subresource, namespace: "n", selectors, ..base };
+            match decide("a", &attributes, &Only("secrets/n/known")) {
+                Ok(()) => "yes".to_owned(),
+                Err(why) => why,
+            }
+        };
+        assert_eq!(ask("patch", "nodes", "status", "a", None), "yes");
+        assert_eq!(ask("get", "nodes", "", "b", None), "node 'a' cannot read 'b', only its own Node object");
+        assert_eq!(ask("list", "nodes", "", "", None), "node 'a' cannot read all nodes, only its own Node object");
+        assert_eq!(ask("get", "secrets", "", "known", None), "yes");
+        assert_eq!(ask("get", "secrets", "", "other", None), "no relationship found between node 'a' and this object");
+        assert_eq!(ask("list", "secrets", "", "", None), "No Object name found");
+        assert_eq!(ask("update", "secrets", "", "known", None), "can only read resources of this type");
+        assert_eq!(ask("watch", "pods", "", "", Some(&mine)), "yes");
+        assert_eq!(ask("watch", "pods", "", "", None), "can only list/watch pods with spec.nodeName field selector");
+        assert_eq!(ask("list", "services", "", "", None), "yes");
+        assert_eq!(ask("list", "deployments", "", "", None), "");
     }
 }

@@ -27,9 +27,16 @@ enum Subject {
 
 #[derive(Debug, Clone)]
 struct Grant {
-    /// `ClusterRoleBinding "x" of ClusterRole "y"`, for audit and reviews.
+    /// `ClusterRoleBinding "x" of ClusterRole "y" to User "z"`, for audit and reviews.
     origin: String,
-    rules: Rules,
+    /// Otherwise the words for the role that does not exist.
+    rules: Result<Rules, String>,
+}
+
+impl Grant {
+    fn to(&self, subject: &str) -> Self {
+        Self { origin: format!("{} to {subject}", self.origin), rules: self.rules.clone() }
+    }
 }
 
 /// Roles and bindings, indexed by subject.
@@ -53,30 +60,31 @@ impl Rbac {
             rbac.roles.insert(key, Arc::new(rules_of(role)));
         }
         for binding in &objects.cluster_role_bindings {
-            let Some(grant) = rbac.grant(binding, "ClusterRoleBinding") else { continue };
-            for subject in subjects(binding, "") {
-                rbac.cluster.entry(subject).or_default().push(grant.clone());
+            let grant = rbac.grant(binding, "ClusterRoleBinding");
+            for (subject, words) in subjects(binding, "") {
+                rbac.cluster.entry(subject).or_default().push(grant.to(&words));
             }
         }
         for binding in &objects.role_bindings {
-            let Some(grant) = rbac.grant(binding, "RoleBinding") else { continue };
+            let grant = rbac.grant(binding, "RoleBinding");
             let in_namespace = rbac.namespaced.entry(binding.namespace().to_owned()).or_default();
-            for subject in subjects(binding, binding.namespace()) {
-                in_namespace.entry(subject).or_default().push(grant.clone());
+            for (subject, words) in subjects(binding, binding.namespace()) {
+                in_namespace.entry(subject).or_default().push(grant.to(&words));
             }
         }
         rbac
     }
 
-    fn grant(&self, binding: &Value, kind: &str) -> Option<Grant> {
+    fn grant(&self, binding: &Value, kind: &str) -> Grant {
         let (role_kind, role) = (binding.str_at(&["roleRef", "kind"]), binding.str_at(&["roleRef", "name"]));
-        let rules = self.role_rules(role_kind, binding.namespace(), role)?;
+        let rules = self.role_rules(role_kind, binding.namespace(), role);
+        let missing = || format!("{}.rbac.authorization.k8s.io {role:?} not found", role_kind.to_ascii_lowercase());
         let name = if binding.namespace().is_empty() {
             binding.name().to_owned()
         } else {
             format!("{}/{}", binding.name(), binding.namespace())
         };
-        Some(Grant { origin: format!("{kind} {name:?} of {role_kind} {role:?}"), rules })
+        Grant { origin: format!("{kind} {name:?} of {role_kind} {role:?}"), rules: rules.ok_or_else(missing) }
     }
 
     /// The rules of a role by reference; `None` when there is no such role.
@@ -102,30 +110,56 @@ impl Rbac {
     /// Why the request is allowed, or `None`.
     #[must_use]
     pub fn allows(&self, attributes: &Attributes<'_>) -> Option<String> {
-        let grant = self
-            .grants(attributes.user, attributes.namespace)
-            .find(|grant| grant.rules.iter().any(|rule| rule.allows(attributes)))?;
-        Some(format!("RBAC: allowed by {} to {}", grant.origin, attributes.user.username))
+        self.decide(attributes).ok()
+    }
+
+    /// Why the request is allowed; otherwise what else is to be said, such as that a bound role does not exist.
+    pub fn decide(&self, attributes: &Attributes<'_>) -> Result<String, String> {
+        let mut missing: Vec<&str> = Vec::new();
+        for grant in self.grants(attributes.user, attributes.namespace) {
+            match &grant.rules {
+                Ok(rules) if rules.iter().any(|rule| rule.allows(attributes)) => {
+                    return Ok(format!("RBAC: allowed by {}", grant.origin));
+                }
+                Ok(_) => {}
+                Err(why) if missing.contains(&why.as_str()) => {}
+                Err(why) => missing.push(why),
+            }
+        }
+        Err(match missing.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            all => format!("RBAC: [{}]", all.join(", ")),
+        })
     }
 
     /// All rules a user has in a namespace (empty: cluster scope).
     #[must_use]
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Vec<PolicyRule> {
-        self.grants(user, namespace).flat_map(|grant| grant.rules.iter().cloned()).collect()
+        let rules = self.grants(user, namespace).filter_map(|grant| grant.rules.as_ref().ok());
+        rules.flat_map(|rules| rules.iter().cloned()).collect()
+    }
+
+    /// Bound roles of a user that do not exist, in words.
+    #[must_use]
+    pub fn missing_for(&self, user: &UserInfo, namespace: &str) -> Vec<String> {
+        self.grants(user, namespace).filter_map(|grant| grant.rules.as_ref().err().cloned()).collect()
     }
 }
 
-fn subjects(binding: &Value, default_namespace: &str) -> Vec<Subject> {
+/// The subjects of a binding, with the words for each.
+fn subjects(binding: &Value, default_namespace: &str) -> Vec<(Subject, String)> {
     let list = binding.get("subjects").and_then(Value::as_array);
     let read = |subject: &Value| {
         let name = subject.str_at(&["name"]).to_owned();
         match subject.str_at(&["kind"]) {
-            "User" => Some(Subject::User(name)),
-            "Group" => Some(Subject::Group(name)),
+            "User" => Some((Subject::User(name.clone()), format!("User {name:?}"))),
+            "Group" => Some((Subject::Group(name.clone()), format!("Group {name:?}"))),
             "ServiceAccount" => {
                 let own = subject.str_at(&["namespace"]);
                 let namespace = if own.is_empty() { default_namespace } else { own };
-                Some(Subject::User(format!("system:serviceaccount:{namespace}:{name}")))
+                let words = format!("ServiceAccount {:?}", format!("{name}/{namespace}"));
+                Some((Subject::User(format!("system:serviceaccount:{namespace}:{name}")), words))
             }
             _ => None,
         }
@@ -145,8 +179,12 @@ mod tests {
                     {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
                     {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*"]},
                     {"verbs": ["update"], "apiGroups": [""], "resources": ["*/scale"], "resourceNames": ["a"]}]})],
-            cluster_role_bindings: vec![json!({"metadata": {"name": "b"},
-                "subjects": [{"kind": "Group", "name": "viewers"}], "roleRef": {"kind": "ClusterRole", "name": "view"}})],
+            cluster_role_bindings: vec![
+                json!({"metadata": {"name": "g"},
+                "subjects": [{"kind": "User", "name": "late"}], "roleRef": {"kind": "ClusterRole", "name": "gone"}}),
+                json!({"metadata": {"name": "b"},
+                "subjects": [{"kind": "Group", "name": "viewers"}], "roleRef": {"kind": "ClusterRole", "name": "view"}}),
+            ],
             role_bindings: vec![json!({"metadata": {"name": "b", "namespace": "n"},
                 "subjects": [{"kind": "ServiceAccount", "name": "sa"}], "roleRef": {"kind": "ClusterRole", "name": "view"}})],
             ..RbacObjects::default()
@@ -171,6 +209,12 @@ mod tests {
         );
         let path = |path| Attributes { path: Some(path), ..Attributes::resource(&viewer, "get", "", "") };
         assert!(rbac.allows(&path("/api/v1")).is_some() && rbac.allows(&path("/metrics")).is_none());
+        let late = UserInfo::authenticated("late", &[]);
+        let asked = Attributes::resource(&late, "get", "", "pods");
+        assert_eq!(
+            rbac.decide(&asked),
+            Err(r#"RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#.to_owned())
+        );
     }
 
     #[test]

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_api_meta::{Status, UserInfo, Value};
+use coracle_client::ClientConfig;
 use coracle_pki::TokenKey;
 use coracle_store::StoreError;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::access::{AuditPolicy, Authentication, Authorization};
 
 /// Certificate chain and key, PEM.
 #[derive(Clone)]
@@ -33,12 +36,74 @@ pub struct FrontProxy {
 /// Common name of the front proxy's certificate. Source: kubeadm.
 pub const FRONT_PROXY_NAME: &str = "front-proxy-client";
 
-/// Where the audit log goes. Files rotate; the oldest is removed.
+/// Where the audit log goes, and what stands in it. Files rotate; the oldest is removed.
 #[derive(Debug, Clone)]
 pub struct AuditConfig {
+    /// `-` is standard output.
     pub path: PathBuf,
     pub file_bytes_max: u64,
     pub files_max: usize,
+    /// Rotated files that are older are removed.
+    pub age_max: Option<Duration>,
+    /// `None`: who did what, without what requests and answers hold.
+    pub policy: Option<AuditPolicy>,
+}
+
+impl AuditConfig {
+    /// Three files of 10 MiB.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, file_bytes_max: 10 << 20, files_max: 3, age_max: None, policy: None }
+    }
+}
+
+/// A server that knows tokens (`TokenReview`).
+#[derive(Clone)]
+pub struct TokenWebhook {
+    pub server: ClientConfig,
+    /// `v1` or `v1beta1`.
+    pub version: String,
+    pub cache_ttl: Duration,
+}
+
+/// A proxy that vouches for users. Source: `--requestheader-*`.
+#[derive(Debug, Clone)]
+pub struct RequestHeader {
+    /// Authorities of the proxy's certificate, PEM.
+    pub client_ca_pem: String,
+    /// Common names that are believed; empty for any.
+    pub allowed_names: Vec<String>,
+    pub username_headers: Vec<String>,
+    pub uid_headers: Vec<String>,
+    pub group_headers: Vec<String>,
+    pub extra_header_prefixes: Vec<String>,
+}
+
+impl RequestHeader {
+    /// The headers that upstream's servers use among each other.
+    #[must_use]
+    pub fn new(client_ca_pem: String, allowed_names: Vec<String>) -> Self {
+        let one = |name: &str| vec![name.to_owned()];
+        Self {
+            client_ca_pem,
+            allowed_names,
+            username_headers: one("X-Remote-User"),
+            uid_headers: one("X-Remote-Uid"),
+            group_headers: one("X-Remote-Group"),
+            extra_header_prefixes: one("X-Remote-Extra-"),
+        }
+    }
+}
+
+/// Who is who, and who may do what, beyond certificates, service accounts, nodes and roles.
+#[derive(Clone, Default)]
+pub struct AccessConfig {
+    pub authentication: Authentication,
+    pub authorization: Authorization,
+    pub token_webhook: Option<TokenWebhook>,
+    pub request_header: Option<RequestHeader>,
+    /// Audiences of this API; empty for the issuer alone.
+    pub api_audiences: Vec<String>,
 }
 
 /// A connection in both directions.
@@ -102,6 +167,7 @@ pub struct Config {
     /// By token.
     pub static_tokens: HashMap<String, UserInfo>,
     pub anonymous: bool,
+    pub access: AccessConfig,
     pub audit: Option<AuditConfig>,
     pub event_ttl: Duration,
     pub nodes: Arc<dyn NodeConnector>,
@@ -110,11 +176,23 @@ pub struct Config {
     pub metrics: Option<Arc<dyn ResourceMetrics>>,
 }
 
+impl Config {
+    /// The audiences that tokens for this API are made for.
+    pub(crate) fn audiences(&self) -> Vec<&str> {
+        if self.access.api_audiences.is_empty() {
+            return vec![self.issuer.as_str()];
+        }
+        self.access.api_audiences.iter().map(String::as_str).collect()
+    }
+}
+
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("read the serving certificate or the client authorities: {0}")]
     Certificate(String),
+    #[error("authentication or authorization: {0}")]
+    Access(String),
     #[error("open the audit log {path}")]
     Audit { path: PathBuf, source: std::io::Error },
     #[error("read or write the store")]

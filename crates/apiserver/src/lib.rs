@@ -8,23 +8,27 @@
 //! What is derived from objects (roles, quotas, custom resources) is computed when the objects changed, not watched. The
 //! server never knows the other components: nodes are reached through [`NodeConnector`].
 
+mod access;
 mod admission;
 mod aggregation;
 mod bootstrap;
+mod cache;
 mod config;
 mod derived;
 mod discovery;
 mod http;
 mod outgoing;
 mod registry;
+mod remote;
 mod reviews;
 mod server;
 mod subresources;
 mod time;
 mod tls;
 
+pub use access::{AccessError, AuditPolicy, Authentication, Authorization, OidcFlags, WebhookTimes};
 pub use config::{
-    AuditConfig, ByteStream, Config, DirectDialer, FRONT_PROXY_NAME, FrontProxy, NodeConnector, NodeTarget, PodDialer,
-    ResourceMetrics, ServingCertificate, StartError,
+    AccessConfig, AuditConfig, ByteStream, Config, DirectDialer, FRONT_PROXY_NAME, FrontProxy, NodeConnector,
+    NodeTarget, PodDialer, RequestHeader, ResourceMetrics, ServingCertificate, StartError, TokenWebhook,
 };
 pub use server::{InProcess, Server};

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use coracle_api_access::{Attributes, PolicyRule};
+use coracle_api_access::{Attributes, PolicyRule, Requirement, Selectors};
 use coracle_api_meta::object::ObjectExt;
-use coracle_api_meta::{Status, UserInfo, Value};
+use coracle_api_meta::{FieldSelector, LabelSelector, Status, UserInfo, Value};
 use coracle_api_rules::subresource::validate_access_review;
 use coracle_client::Body;
 use http::{Request, StatusCode};
 use serde_json::json;
 
+use crate::http::authz::{self, Verdict};
 use crate::http::negotiate::content_type;
 use crate::http::{Ctx, Reply, body, reply};
 use crate::registry::options::WriteOptions;
@@ -30,7 +31,7 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
     let mut review =
         objects::decode(ctx, content_type(&ctx.headers), &body, &target.resource.gvk(), None, options.validation)?;
     match plural {
-        "tokenreviews" => token(ctx, &mut review)?,
+        "tokenreviews" => token(ctx, &mut review).await?,
         "selfsubjectreviews" => {
             review.set_meta("creationTimestamp", crate::time::now_text());
             review["status"] = json!({"userInfo": ctx.user});
@@ -38,7 +39,7 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
         "selfsubjectrulesreviews" => rules(ctx, &mut review)?,
         "selfsubjectaccessreviews" => {
             check(target, &review, true)?;
-            access(ctx, &mut review, &ctx.user.clone());
+            access(ctx, &mut review, &ctx.user.clone()).await;
         }
         "subjectaccessreviews" | "localsubjectaccessreviews" => {
             check(target, &review, false)?;
@@ -52,7 +53,7 @@ pub(crate) async fn handle(ctx: &Arc<Ctx>, target: &Target, request: Request<Bod
                 }
             }
             let user = subject(&review);
-            access(ctx, &mut review, &user);
+            access(ctx, &mut review, &user).await;
         }
         _ => return Err(Status::no_such_path()),
     }
@@ -79,15 +80,18 @@ fn subject(review: &Value) -> UserInfo {
     }
 }
 
-fn access(ctx: &Ctx, review: &mut Value, user: &UserInfo) {
+async fn access(ctx: &Ctx, review: &mut Value, user: &UserInfo) {
     let empty = Value::Null;
     let resource = review.at(&["spec", "resourceAttributes"]).filter(|value| value.is_object());
     let other = review.at(&["spec", "nonResourceAttributes"]).unwrap_or(&empty);
+    let (selectors, mut error) = resource.map(asked_selectors).unwrap_or_default();
     let attributes = match resource {
         Some(asked) => Attributes {
             subresource: asked.str_at(&["subresource"]),
             namespace: asked.str_at(&["namespace"]),
             name: asked.str_at(&["name"]),
+            version: asked.str_at(&["version"]),
+            selectors: selectors.as_ref(),
             ..Attributes::resource(user, asked.str_at(&["verb"]), asked.str_at(&["group"]), asked.str_at(&["resource"]))
         },
         None => Attributes {
@@ -95,15 +99,73 @@ fn access(ctx: &Ctx, review: &mut Value, user: &UserInfo) {
             ..Attributes::resource(user, other.str_at(&["verb"]), "", "")
         },
     };
-    let allowed = ctx.server.authorizer.allows(&*ctx.server.store, &attributes);
-    let mut status = json!({"allowed": allowed.is_some()});
-    if let Some(reason) = allowed.filter(|reason| !reason.is_empty()) {
+    let verdict = ctx.server.authorizer.decide(&*ctx.server.store, &attributes).await;
+    let mut status = json!({"allowed": verdict.is_allowed()});
+    let reason = match verdict {
+        Verdict::Allow(reason) => reason,
+        Verdict::Deny(reason) => {
+            status["denied"] = true.into();
+            reason
+        }
+        Verdict::NoOpinion { reason, error: failed } => {
+            error.extend(failed);
+            reason
+        }
+    };
+    if !reason.is_empty() {
         status["reason"] = reason.into();
+    }
+    if !error.is_empty() {
+        status["evaluationError"] = error.join(", ").into();
     }
     review["status"] = status;
 }
 
-fn token(ctx: &Ctx, review: &mut Value) -> Result<(), Status> {
+/// The selectors that a review asks with, and what could not be read of them.
+/// Source: `pkg/registry/authorization/util/helpers.go`.
+fn asked_selectors(asked: &Value) -> (Option<Selectors>, Vec<String>) {
+    let mut errors = Vec::new();
+    let mut selectors = Selectors::default();
+    let field = asked.get("fieldSelector").filter(|value| value.is_object());
+    let label = asked.get("labelSelector").filter(|value| value.is_object());
+    if let Some(field) = field {
+        match FieldSelector::parse(field.str_at(&["rawSelector"])) {
+            Ok(raw) => selectors.field = authz::field_terms(&raw),
+            Err(error) => {
+                errors.push(format!("failed to parse spec.resourceAttributes.fieldSelector.rawSelector: {error}"))
+            }
+        }
+        selectors.field.extend(asked_terms(field, &["In", "NotIn"], &mut errors));
+    }
+    if let Some(label) = label {
+        match LabelSelector::parse(label.str_at(&["rawSelector"])) {
+            Ok(raw) => selectors.label = authz::label_terms(&raw),
+            Err(error) => {
+                errors.push(format!("failed to parse spec.resourceAttributes.labelSelector.rawSelector: {error}"))
+            }
+        }
+        selectors.label.extend(asked_terms(label, &["In", "NotIn", "Exists", "DoesNotExist"], &mut errors));
+    }
+    ((field.is_some() || label.is_some()).then_some(selectors), errors)
+}
+
+fn asked_terms(selector: &Value, known: &[&'static str], errors: &mut Vec<String>) -> Vec<Requirement> {
+    let mut terms = Vec::new();
+    for term in selector.get("requirements").and_then(Value::as_array).into_iter().flatten() {
+        let operator = term.str_at(&["operator"]);
+        match known.iter().find(|own| **own == operator) {
+            Some(operator) => terms.push(Requirement {
+                key: term.str_at(&["key"]).to_owned(),
+                operator,
+                values: texts(term.get("values")),
+            }),
+            None => errors.push(format!("{operator:?} is not a valid selector operator")),
+        }
+    }
+    terms
+}
+
+async fn token(ctx: &Ctx, review: &mut Value) -> Result<(), Status> {
     let token = review.str_at(&["spec", "token"]).to_owned();
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
@@ -111,13 +173,9 @@ fn token(ctx: &Ctx, review: &mut Value) -> Result<(), Status> {
     let config = &ctx.server.config;
     let asked = texts(review.at(&["spec", "audiences"]));
     let audiences: Vec<&str> =
-        if asked.is_empty() { vec![config.issuer.as_str()] } else { asked.iter().map(String::as_str).collect() };
-    review["status"] = match ctx.server.authenticator.token(config, &*ctx.server.store, &token, &audiences) {
-        Ok(identity) => {
-            let audiences: Vec<String> =
-                identity.audiences.into_iter().filter(|audience| audiences.contains(&audience.as_str())).collect();
-            json!({"authenticated": true, "user": identity.user, "audiences": audiences})
-        }
+        if asked.is_empty() { config.audiences() } else { asked.iter().map(String::as_str).collect() };
+    review["status"] = match ctx.server.authenticator.token(&ctx.server, &token, &audiences).await {
+        Ok(identity) => json!({"authenticated": true, "user": identity.user, "audiences": identity.audiences}),
         Err(why) => json!({"user": {}, "error": why}),
     };
     Ok(())
@@ -137,8 +195,16 @@ fn rules(ctx: &Ctx, review: &mut Value) -> Result<(), Status> {
     let (other, resource): (Vec<PolicyRule>, Vec<PolicyRule>) =
         all.into_iter().partition(|rule| !rule.non_resource_urls.is_empty());
     let values = |rules: Vec<PolicyRule>| rules.iter().map(PolicyRule::to_value).collect::<Vec<_>>();
+    // Rules are RBAC's; what other authorizers allow is not told.
+    let asking = Attributes::resource(&ctx.user, "", "", "");
+    let mut untold = ctx.server.authorizer.untold(&asking);
+    let incomplete = !untold.is_empty();
+    untold.extend(ctx.server.authorizer.rbac(&*ctx.server.store).missing_for(&ctx.user, &namespace));
     review["status"] =
-        json!({"resourceRules": values(resource), "nonResourceRules": values(other), "incomplete": false});
+        json!({"resourceRules": values(resource), "nonResourceRules": values(other), "incomplete": incomplete});
+    if !untold.is_empty() {
+        review["status"]["evaluationError"] = untold.join(", ").into();
+    }
     Ok(())
 }
 

@@ -17,12 +17,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Authentication, Authorization};
 use crate::admission::{Policies, Webhooks, policy_status};
 use crate::aggregation::Aggregation;
 use crate::config::{Config, StartError};
 use crate::derived::Derived;
 use crate::http::audit::Audit;
-use crate::http::authn::{Authenticator, Caller, Peer, user_of_certificate};
+use crate::http::authn::{Authenticator, Caller, PeerAddress};
 use crate::http::authz::Authorizer;
 use crate::http::flow::{self, Gate};
 use crate::http::limits::InFlight;
@@ -59,14 +60,16 @@ pub struct Server {
     pub(crate) documents: crate::discovery::Documents,
     resources: Derived<Resources>,
     pub(crate) state: crate::registry::State,
-    tls: Arc<rustls::ServerConfig>,
+    tls: tls::Tls,
     stopping: CancellationToken,
 }
 
 impl Server {
     /// Checks the configuration and makes the objects that every cluster has, where they are missing.
     pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, StartError> {
-        let tls = tls::server_config(&config)?;
+        let tls = tls::Tls::new(&config)?;
+        let authenticator = Authenticator::new(&config)?;
+        let authorizer = Authorizer::new(&config.access.authorization)?;
         let audit = Audit::start(config.audit.as_ref()).map_err(|source| StartError::Audit {
             path: config.audit.as_ref().map(|audit| audit.path.clone()).unwrap_or_default(),
             source,
@@ -82,8 +85,8 @@ impl Server {
             state: crate::registry::State::new(&config),
             config,
             store,
-            authenticator: Authenticator::default(),
-            authorizer: Authorizer::new(),
+            authenticator,
+            authorizer,
             gate: Arc::new(Gate::new()),
             in_flight: InFlight::default(),
             metrics: Metrics::default(),
@@ -126,6 +129,16 @@ impl Server {
         InProcess { server: Arc::clone(self), user }
     }
 
+    /// Takes another authentication configuration, for the requests from now on.
+    pub fn configure_authentication(&self, authentication: &Authentication) {
+        self.authenticator.configure(&self.config, authentication);
+    }
+
+    /// Takes another authorization configuration, for the requests from now on.
+    pub fn configure_authorization(&self, authorization: &Authorization) -> Result<(), StartError> {
+        self.authorizer.configure(authorization).map_err(StartError::Access)
+    }
+
     /// Tells `serve` and all watches to end.
     pub fn stop(&self) {
         self.stopping.cancel();
@@ -133,7 +146,7 @@ impl Server {
 
     /// Answers TLS connections until [`Server::stop`] is called, then lets running requests end.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener) {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
+        let acceptor = TlsAcceptor::from(self.tls.acceptor());
         let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
         let connections = TaskTracker::new();
         loop {
@@ -142,8 +155,8 @@ impl Server {
                 accepted = listener.accept() => accepted,
                 () = self.stopping.cancelled() => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -153,7 +166,7 @@ impl Server {
             let server = Arc::clone(self);
             let acceptor = acceptor.clone();
             connections.spawn(async move {
-                server.connection(acceptor, stream).await;
+                server.connection(acceptor, stream, PeerAddress(address.ip())).await;
                 drop(place);
             });
         }
@@ -161,18 +174,17 @@ impl Server {
         let _ = tokio::time::timeout(DRAIN_TIME_MAX, connections.wait()).await;
     }
 
-    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, stream: TcpStream, address: PeerAddress) {
         let _ = stream.set_nodelay(true);
         let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
         let Ok(Ok(stream)) = handshake else { return };
-        let certificates = stream.get_ref().1.peer_certificates();
-        let user = certificates.and_then(|chain| chain.first()).and_then(|leaf| user_of_certificate(leaf));
-        let peer = Peer(user.map(Arc::new));
+        let peer = self.tls.peer(stream.get_ref().1.peer_certificates().unwrap_or_default());
         let server = Arc::clone(&self);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let server = Arc::clone(&server);
             let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(address);
             async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
         });
         let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

@@ -159,7 +159,7 @@ async fn policies_are_checked_with_the_types_of_what_they_match() {
 async fn what_policies_say_is_noted_in_the_audit_log() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("audit.log");
-    let audit = coracle_apiserver::AuditConfig { path: path.clone(), file_bytes_max: 1 << 20, files_max: 2 };
+    let audit = coracle_apiserver::AuditConfig::new(path.clone());
     let cluster = Cluster::start_with("127.0.0.1:0", |config| config.audit = Some(audit)).await;
     let admin = cluster.admin();
     let made = policy(

@@ -7,6 +7,7 @@ mod authority;
 mod bootstrap_token;
 mod certificate;
 mod error;
+mod jwt;
 mod request;
 mod token;
 
@@ -14,5 +15,6 @@ pub use authority::{Authority, Issued, LeafParams};
 pub use bootstrap_token::BootstrapToken;
 pub use certificate::{CertificateInfo, certificate_info, certificates_from_pem, key_fits, public_key_sha256};
 pub use error::{Error, Result};
+pub use jwt::{ALGORITHMS, JwkSet, Jwt, JwtError};
 pub use request::{RequestInfo, new_request, request_info};
 pub use token::{Claims, KubernetesClaims, ObjectRef, TokenKey, TokenRef};

@@ -1,6 +1,5 @@
 //! Store, API server, controllers and scheduler.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use coracle_api_meta::UserInfo;
-use coracle_apiserver::{
-    AuditConfig, ByteStream, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate,
-};
+use coracle_apiserver::{ByteStream, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate};
 use coracle_bootstrap::Credentials;
 use coracle_client::{Client, Pool};
 use coracle_metrics::Metrics;
@@ -72,9 +69,10 @@ impl ControlPlane {
                 advertise,
                 service_cidr: names.service_cidr,
                 node_ports: 30000..=32767,
-                static_tokens: HashMap::new(),
-                anonymous: true,
-                audit: Some(AuditConfig { path: config.folder.audit_log(), file_bytes_max: 10 << 20, files_max: 3 }),
+                static_tokens: config.api.static_tokens()?,
+                anonymous: config.api.anonymous_auth.unwrap_or(true),
+                access: config.api.access(ISSUER, credentials)?,
+                audit: Some(config.api.audit(config)?),
                 event_ttl: EVENT_TTL,
                 nodes: kubelet.clone(),
                 pods: Arc::new(DirectDialer),
@@ -83,6 +81,7 @@ impl ControlPlane {
             Arc::new(store),
         )
         .await?;
+        config.api.follow(&server, ISSUER, scope)?;
         let plane = Self { server, listen: listen_address, kubelet, pool: Pool::default() };
         plane.serve(listener, scope);
         if config.node && !covers(config.listen, advertise) {

@@ -17,7 +17,7 @@ mod names;
 mod node;
 mod reset;
 
-pub use api_options::ApiOptions;
+pub use api_options::{ApiOptions, OidcOptions};
 pub use cluster::{Cluster, Config, Registries, Step};
 pub use coracle_image::Proxies;
 pub use names::{Names, default_node_name, instance_name, is_root};
@@ -25,3 +25,10 @@ pub use reset::reset;
 
 /// The version of the API that is served.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";
+
+/// A duration in Go's notation: `2m0s`, `30s`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    let duration: jiff::SignedDuration = text.parse().ok()?;
+    std::time::Duration::try_from(duration).ok()
+}

@@ -126,6 +126,7 @@ pub(crate) async fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<()
     }
     let notes = with_request(attempt, |request| decide::validate(request, object, &View(attempt.ctx)))?;
     notes.warnings.into_iter().for_each(|warning| attempt.ctx.warn(warning));
+    notes.audit.iter().for_each(|(key, value)| attempt.ctx.annotate(key, value));
     rbac::validate(attempt, object)?;
     certificates::validate(attempt, object)?;
     if matches!(attempt.operation, Operation::Delete | Operation::Connect) {

@@ -80,7 +80,9 @@ pub(super) fn asked(attempt: &Attempt<'_>, query: &Query) -> (bool, String) {
         subresource: &query.subresource,
         namespace: &query.namespace,
         name: &query.name,
+        version: "",
         path: (!query.path.is_empty()).then_some(query.path.as_str()),
+        selectors: None,
     };
     (View(attempt.ctx).allows(&attributes), String::new())
 }

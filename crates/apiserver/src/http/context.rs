@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use coracle_api_access::Selectors;
 use coracle_api_meta::{Status, UserInfo};
 use http::{HeaderMap, Method};
 
+use super::audit::Trail;
+use super::authz;
 use super::negotiate::Accept;
 use super::query::Query;
 use super::request_info::RequestInfo;
@@ -12,9 +15,6 @@ use crate::server::Server;
 
 /// Warnings of one answer.
 const WARNINGS_MAX: usize = 50;
-
-/// Annotations of one audit event.
-const ANNOTATIONS_MAX: usize = 100;
 
 /// What handlers know about a request besides its body.
 pub(crate) struct Ctx {
@@ -27,8 +27,16 @@ pub(crate) struct Ctx {
     pub raw_query: String,
     pub headers: HeaderMap,
     pub audit_id: String,
+    pub received: jiff::Timestamp,
+    /// Who is connected.
+    pub peer_address: Option<std::net::IpAddr>,
+    /// What a list, watch or deletion of a collection is limited to, for authorizers.
+    pub selectors: Option<Selectors>,
+    /// Who acts as the user.
+    pub impersonator: Option<UserInfo>,
+    /// What the audit log wants to know.
+    pub trail: Trail,
     warnings: Mutex<Vec<String>>,
-    annotations: Mutex<Vec<(String, String)>>,
 }
 
 impl Ctx {
@@ -41,17 +49,22 @@ impl Ctx {
         headers: HeaderMap,
         audit_id: String,
     ) -> Self {
+        let query = Query::parse(raw_query);
         Self {
+            selectors: authz::selectors(&info, &query),
+            trail: Trail::default(),
+            received: crate::time::now(),
+            peer_address: None,
+            impersonator: None,
             server,
             user,
             info,
             method,
-            query: Query::parse(raw_query),
+            query,
             raw_query: raw_query.to_owned(),
             headers,
             audit_id,
             warnings: Mutex::default(),
-            annotations: Mutex::default(),
         }
     }
 
@@ -61,16 +74,9 @@ impl Ctx {
         Self::new(server, user, RequestInfo::default(), Method::GET, "", HeaderMap::new(), String::new())
     }
 
-    /// Adds an annotation to the request's audit events. The first word of a key counts.
+    /// Adds an annotation to the request's audit events.
     pub(crate) fn annotate(&self, key: &str, value: &str) {
-        let mut annotations = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
-        if annotations.len() < ANNOTATIONS_MAX && !annotations.iter().any(|(own, _)| own == key) {
-            annotations.push((key.to_owned(), value.to_owned()));
-        }
-    }
-
-    pub(crate) fn annotations(&self) -> Vec<(String, String)> {
-        self.annotations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trail.annotate(key, value);
     }
 
     /// Adds a `Warning` header to the answer.

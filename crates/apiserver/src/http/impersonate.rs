@@ -18,8 +18,8 @@ struct Wish<'a> {
     name: &'a str,
 }
 
-/// The user that the request acts as, when `user` may impersonate it.
-pub(crate) fn apply(server: &Server, user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Status> {
+/// The user that the request acts as, when `user` may impersonate it; `None` when it acts as itself.
+pub(crate) async fn apply(server: &Server, user: &UserInfo, headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = text("impersonate-user");
     let groups: Vec<&str> =
@@ -33,40 +33,48 @@ pub(crate) fn apply(server: &Server, user: UserInfo, headers: &HeaderMap) -> Res
         .collect();
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
-            return Ok(user);
+            return Ok(None);
         }
         return Err(Status::bad_request(
             "requested impersonation of groups, uid or extra data without impersonating a user",
         ));
     }
-    let may = |wish: &Wish<'_>| -> Result<(), Status> {
-        let attributes = Attributes {
-            subresource: wish.subresource,
-            namespace: wish.namespace,
-            name: wish.name,
-            ..Attributes::resource(&user, "impersonate", wish.group, wish.resource)
-        };
-        let allowed = server.authorizer.allows(&*server.store, &attributes);
-        allowed.map(|_| ()).ok_or_else(|| forbidden(&attributes))
-    };
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {
         Some((namespace, name)) => {
-            may(&Wish { group: "", resource: "serviceaccounts", subresource: "", namespace, name })?;
+            may(server, user, &Wish { group: "", resource: "serviceaccounts", subresource: "", namespace, name })
+                .await?;
         }
-        None => may(&Wish { group: "", resource: "users", subresource: "", namespace: "", name })?,
+        None => may(server, user, &Wish { group: "", resource: "users", subresource: "", namespace: "", name }).await?,
     }
     for group in &groups {
-        may(&Wish { group: "", resource: "groups", subresource: "", namespace: "", name: group })?;
+        may(server, user, &Wish { group: "", resource: "groups", subresource: "", namespace: "", name: group }).await?;
     }
     let authentication = "authentication.k8s.io";
     if !uid.is_empty() {
-        may(&Wish { group: authentication, resource: "uids", subresource: "", namespace: "", name: uid })?;
+        may(server, user, &Wish { group: authentication, resource: "uids", subresource: "", namespace: "", name: uid })
+            .await?;
     }
     for (key, value) in &extra {
-        may(&Wish { group: authentication, resource: "userextras", subresource: key, namespace: "", name: value })?;
+        may(
+            server,
+            user,
+            &Wish { group: authentication, resource: "userextras", subresource: key, namespace: "", name: value },
+        )
+        .await?;
     }
-    Ok(become_user(name, account, &groups, uid, extra))
+    Ok(Some(become_user(name, account, &groups, uid, extra)))
+}
+
+async fn may(server: &Server, user: &UserInfo, wish: &Wish<'_>) -> Result<(), Status> {
+    let attributes = Attributes {
+        subresource: wish.subresource,
+        namespace: wish.namespace,
+        name: wish.name,
+        ..Attributes::resource(user, "impersonate", wish.group, wish.resource)
+    };
+    let verdict = server.authorizer.decide(&*server.store, &attributes).await;
+    if verdict.is_allowed() { Ok(()) } else { Err(forbidden(&attributes)) }
 }
 
 fn become_user(

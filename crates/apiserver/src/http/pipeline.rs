@@ -4,12 +4,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coracle_api_meta::Status;
+use coracle_api_meta::{Status, UserInfo};
 use coracle_client::Body;
 use futures::FutureExt;
-use http::{HeaderValue, Request, header};
+use futures::future::BoxFuture;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::BodyExt;
 
+use super::authn::PeerAddress;
 use super::query::Query;
 use super::request_info::RequestInfo;
 use super::websocket::Opening;
@@ -21,20 +24,22 @@ const PATH_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers a request. Never fails and never panics: failures are answers.
 pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Reply {
-    let started = (Instant::now(), time::now());
-    let audit_id = audit_id(&request);
-    let mut answer = match begin(&server, &request, &audit_id) {
-        Ok(ctx) => {
+    let started = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let audit_id = audit_id(&parts.headers);
+    let mut answer = match begin(&server, &mut parts, &audit_id).await {
+        Ok((ctx, refused)) => {
             let ctx = Arc::new(ctx);
-            let mut answer = guarded(&ctx, request).await;
+            server.audit.received(&ctx);
+            let mut answer = match refused {
+                Some(status) => failed(&ctx, &status),
+                None => guarded(&ctx, Request::from_parts(parts, body)).await,
+            };
             reply::add_warnings(&mut answer, ctx.take_warnings());
             let code = answer.status().as_u16();
             let bytes = http_body::Body::size_hint(answer.body()).exact();
-            server.metrics.requests.observe(&ctx.info, code, started.0.elapsed(), bytes);
-            if server.audit.wants(&ctx) {
-                server.audit.record(&ctx, started.1, code);
-            }
-            answer
+            server.metrics.requests.observe(&ctx.info, code, started.elapsed(), bytes);
+            server.audit.answered(&ctx, answer).await
         }
         Err(status) => reply::status(&status),
     };
@@ -46,40 +51,62 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Reply
     answer
 }
 
-fn audit_id(request: &Request<Body>) -> String {
-    let sent = request.headers().get("audit-id").and_then(|value| value.to_str().ok());
+/// The answer to a request that failed, which the audit log is to know of.
+fn failed(ctx: &Ctx, status: &Status) -> Reply {
+    ctx.trail.failed(status);
+    reply::status(status)
+}
+
+fn audit_id(headers: &HeaderMap) -> String {
+    let sent = headers.get("audit-id").and_then(|value| value.to_str().ok());
     sent.filter(|id| !id.is_empty() && id.len() <= 64).map_or_else(time::uid, str::to_owned)
 }
 
-/// Finds out who asks for what.
-fn begin(server: &Arc<Server>, request: &Request<Body>, audit_id: &str) -> Result<Ctx, Status> {
-    let raw_query = request.uri().query().unwrap_or_default();
-    if request.uri().path().len() + raw_query.len() > PATH_BYTES_MAX {
+/// Finds out who asks for what, and, for those who act as others, whether they may not.
+fn begin<'a>(
+    server: &'a Arc<Server>,
+    parts: &'a mut Parts,
+    audit_id: &'a str,
+) -> BoxFuture<'a, Result<(Ctx, Option<Status>), Status>> {
+    Box::pin(find_out(server, parts, audit_id))
+}
+
+async fn find_out(server: &Arc<Server>, parts: &mut Parts, audit_id: &str) -> Result<(Ctx, Option<Status>), Status> {
+    let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+    if parts.uri.path().len() + raw_query.len() > PATH_BYTES_MAX {
         return Err(Status::failure(414, "", "the request URI is too long"));
     }
-    let query = Query::parse(raw_query);
-    let info = RequestInfo::read(request.method(), request.uri().path(), &query);
-    let user = server.authenticator.request(&server.config, &*server.store, request.extensions(), request.headers())?;
-    let user = impersonate::apply(server, user, request.headers())?;
-    Ok(Ctx::new(
-        Arc::clone(server),
-        user,
-        info,
-        request.method().clone(),
-        raw_query,
-        request.headers().clone(),
-        audit_id.to_owned(),
-    ))
+    let query = Query::parse(&raw_query);
+    let info = RequestInfo::read(&parts.method, parts.uri.path(), &query);
+    let identified = server.authenticator.request(server, parts).await;
+    let user = identified.as_ref().map(UserInfo::clone).unwrap_or_default();
+    let (headers, method) = (parts.headers.clone(), parts.method.clone());
+    let mut ctx = Ctx::new(Arc::clone(server), user, info, method, &raw_query, headers, audit_id.to_owned());
+    ctx.peer_address = parts.extensions.get::<PeerAddress>().map(|address| address.0);
+    ctx.trail = server.audit.trail(&ctx.info, &ctx.user);
+    if let Err(status) = identified {
+        server.audit.turned_away(&ctx, parts, &status);
+        return Err(status);
+    }
+    match impersonate::apply(server, &ctx.user, &parts.headers).await {
+        Ok(None) => Ok((ctx, None)),
+        Ok(Some(other)) => {
+            ctx.impersonator = Some(std::mem::replace(&mut ctx.user, other));
+            Ok((ctx, None))
+        }
+        Err(status) => Ok((ctx, Some(status))),
+    }
 }
 
 async fn guarded(ctx: &Arc<Ctx>, request: Request<Body>) -> Reply {
     let work = AssertUnwindSafe(timed(ctx, request)).catch_unwind();
     match work.await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(status)) => reply::status(&status),
+        Ok(Err(status)) => failed(ctx, &status),
         Err(_) => {
             tracing::error!(path = %ctx.info.path, verb = %ctx.info.verb, "a request panicked");
-            reply::status(&Status::internal("the request panicked"))
+            ctx.trail.panicked();
+            failed(ctx, &Status::internal("the request panicked"))
         }
     }
 }
@@ -87,7 +114,7 @@ async fn guarded(ctx: &Arc<Ctx>, request: Request<Body>) -> Reply {
 async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> {
     let endless = ctx.info.is_long_running(&ctx.query);
     if endless && ctx.info.verb != "watch" {
-        authz::check(ctx)?;
+        authz::check(ctx).await?;
         return Ok(counted(ctx, route(ctx, request).await?));
     }
     let time_max = limits::time_max(ctx)?;
@@ -96,7 +123,7 @@ async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> 
     let mut answer = match entered {
         // A watch gives its seats back as soon as it is set up.
         Ok(seat) => {
-            let answer = work(ctx, request, time_max, endless).await.unwrap_or_else(|status| reply::status(&status));
+            let answer = work(ctx, request, time_max, endless).await.unwrap_or_else(|status| failed(ctx, &status));
             if endless { answer } else { until_sent(answer, seat) }
         }
         Err(turned_away) => *turned_away,
@@ -107,7 +134,7 @@ async fn timed(ctx: &Arc<Ctx>, request: Request<Body>) -> Result<Reply, Status> 
 
 async fn work(ctx: &Arc<Ctx>, request: Request<Body>, time_max: Duration, endless: bool) -> Result<Reply, Status> {
     let _place = ctx.server.in_flight.enter(ctx.info.is_mutating());
-    authz::check(ctx)?;
+    authz::check(ctx).await?;
     if endless {
         return Ok(counted(ctx, route(ctx, request).await?));
     }

@@ -33,6 +33,7 @@ impl Include {
 /// An answer of one object in the form that the client wants.
 pub(crate) fn one(ctx: &Ctx, resource: &Resource, code: StatusCode, bytes: Bytes) -> Result<Reply, Status> {
     let accept = ctx.accept()?;
+    ctx.trail.response(&bytes);
     let bytes = match accept.form {
         Form::Whole => bytes,
         Form::PartialMetadata => partial(&parse(&bytes)?, &accept).to_string().into(),

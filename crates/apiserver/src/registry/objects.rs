@@ -157,6 +157,7 @@ pub(crate) fn decode(
             FieldValidation::Ignore => {}
         }
     }
+    ctx.trail.request(&object);
     Ok(object)
 }
 
@@ -192,6 +193,7 @@ pub(crate) fn decode_applied(
             FieldValidation::Ignore => {}
         }
     }
+    ctx.trail.request(&object);
     Ok(object)
 }
 

@@ -79,6 +79,7 @@ pub(crate) async fn patch(ctx: &Ctx, target: &Target, subresource: &str, body: B
     let resource = &target.resource;
     let kind = kind_of(resource, content_type(&ctx.headers))?;
     let options = WriteOptions::read(ctx)?;
+    ctx.trail.request_bytes(&body);
     if kind == PatchKind::Apply && ctx.query.get("fieldManager").is_empty() {
         return Err(patch_options("fieldManager: Required value: is required for apply patch"));
     }

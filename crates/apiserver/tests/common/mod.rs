@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use coracle_api_meta::UserInfo;
 use coracle_apiserver::{
-    ByteStream, Config, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate,
+    AccessConfig, ByteStream, Config, DirectDialer, FrontProxy, NodeConnector, NodeTarget, Server, ServingCertificate,
 };
 use coracle_client::Client;
 use coracle_pki::{Authority, LeafParams, TokenKey};
@@ -121,6 +121,7 @@ impl Cluster {
             node_ports: 30000..=32767,
             static_tokens: [("viewer-token".to_owned(), UserInfo::authenticated("viewer", &[]))].into(),
             anonymous: true,
+            access: AccessConfig::default(),
             audit: None,
             event_ttl: Duration::from_secs(3600),
             nodes: Arc::new(EchoNode),

@@ -192,7 +192,12 @@ impl Keeper {
 
     async fn ensure(&self, pod: &Arc<Pod>) -> coracle_client::Result<()> {
         let api = Api::<Pod>::namespaced(&self.ctx.client, pod.namespace());
-        if let Some(found) = api.get_opt(pod.name()).await? {
+        let found = match api.get_opt(pod.name()).await {
+            // A pod that is not there leads to no node, so nodes may not ask for it.
+            Err(error) if error.status().is_some_and(|status| status.is("Forbidden")) => None,
+            found => found?,
+        };
+        if let Some(found) = found {
             if found.annotation(MIRROR) == pod.annotation(HASH) && !found.is_deleting() {
                 return Ok(());
             }
