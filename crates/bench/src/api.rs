@@ -214,7 +214,8 @@ impl Run {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             });
-            let step = self.step(&format!("{count} lists at once, {name}"), count, count, move |run, _| async move {
+            let title = format!("{count} lists at once, {name}");
+            let step = self.step(&title, count, count, move |run, _| async move {
                 read_through(&run.pods, accept).await
             });
             let result = step.await;
