@@ -22,19 +22,20 @@ const PASSWORD_LINE: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKm
 
 impl Registry {
     pub fn start() -> Result<Self> {
-        Self::start_with("")
+        Self::start_with(false)
     }
 
     /// One that lets in only the user `me` with the password `secret`.
     pub fn start_locked() -> Result<Self> {
-        let mut file = tempfile::NamedTempFile::new()?;
-        std::io::Write::write_all(&mut file, PASSWORD_LINE.as_bytes())?;
-        let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.path().display());
-        Self::start_with(&auth)
+        Self::start_with(true)
     }
 
-    fn start_with(more: &str) -> Result<Self> {
+    fn start_with(locked: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let passwords = folder.path().join("htpasswd");
+        std::fs::write(&passwords, PASSWORD_LINE)?;
+        let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", passwords.display());
+        let more = if locked { auth.as_str() } else { "" };
         let port = free_port()?;
         let config = folder.path().join("config.yml");
         let storage = folder.path().join("data");

@@ -136,13 +136,13 @@ pub fn owners_take_their_objects_along(world: &World, kubectl: &Kubectl) {
 
 /// Creations that come faster than the controllers' caches hear of them.
 pub fn quotas_hold_in_haste(_: &World, kubectl: &Kubectl) {
-    kubectl.apply("{apiVersion: v1, kind: ResourceQuota, metadata: {name: few}, spec: {hard: {pods: '3'}}}\n");
+    kubectl.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: few}\nspec: {hard: {pods: '3'}}\n");
     kubectl.wait("resourcequota/few", ".status.used.pods", "0", SOON);
     let pods: Vec<String> = (0..8)
         .map(|number| {
             format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{name: p{number}}}, spec: {{schedulingGates: [{{name: x.io/wait}}], \
-                 containers: [{{name: c, image: none}}]}}}}\n"
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}}}\nspec: {{schedulingGates: [{{name: x.io/wait}}], \
+                 containers: [{{name: c, image: none}}]}}\n"
             )
         })
         .collect();
@@ -151,7 +151,8 @@ pub fn quotas_hold_in_haste(_: &World, kubectl: &Kubectl) {
         assert!(!good, "the quota refuses some");
         assert_eq!(kubectl.ok(&["get", "pods", "-o", "name"]).lines().count(), 3);
         kubectl.wait("resourcequota/few", ".status.used.pods", "3", SOON);
-        let _ = kubectl.ok(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
+        let deleted = kubectl.ok(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
+        assert_eq!(deleted.lines().count(), 3, "{deleted}");
         kubectl.wait("resourcequota/few", ".status.used.pods", "0", SOON);
     }
 }
