@@ -350,7 +350,8 @@ async fn mirrors_and_proxies_lead_to_an_image() {
     let open = |name: &str, config: Config| ImageStore::open(Config { dir: dir.path().join(name), ..config }).unwrap();
 
     let mirrors = vec!["http://127.0.0.1:1".to_owned(), format!("http://{}/", registry.address)];
-    let mirrored = open("mirrored", Config { mirrors: [("docker.io".to_owned(), mirrors)].into(), ..Config::default() });
+    let mirrored =
+        open("mirrored", Config { mirrors: [("docker.io".to_owned(), mirrors)].into(), ..Config::default() });
     let record = mirrored.pull("app:v1", &Credentials::default()).await.unwrap();
     assert!(record.tags.contains("docker.io/library/app:v1"));
 

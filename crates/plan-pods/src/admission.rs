@@ -127,7 +127,8 @@ pub fn make_room(pod: &Pod, room: &Room<'_>) -> Option<Vec<String>> {
             Err(rejection) => rejection,
         };
         let short = rejection.reason.strip_prefix("OutOf")?.to_owned();
-        let freed = |other: &Pod| amounts(&pod_requests(other)).get(&short).copied().unwrap_or(i64::from(short == "pods"));
+        let freed =
+            |other: &Pod| amounts(&pod_requests(other)).get(&short).copied().unwrap_or(i64::from(short == "pods"));
         let may_leave = others.iter().enumerate().filter(|(_, other)| yields_to(pod, other) && freed(other) > 0);
         let (index, _) = may_leave.min_by_key(|(_, other)| (class_rank(other), std::cmp::Reverse(freed(other))))?;
         leaving.push(others.remove(index).uid().to_owned());

@@ -289,8 +289,7 @@ fn needs_restart_to_resize(view: &View<'_>, container: &Container, status: &Cont
     let restarts = |name: &str| {
         policies.iter().any(|policy| policy.resource_name == name && policy.restart_policy == "RestartContainer")
     };
-    let memory_differs =
-        !resources::is_same_memory(status.resources.memory_limit.max(0), wanted.memory_limit.max(0));
+    let memory_differs = !resources::is_same_memory(status.resources.memory_limit.max(0), wanted.memory_limit.max(0));
     let cpu_differs = status.resources.cpu_quota.max(0) != wanted.cpu_quota.max(0)
         || status.resources.cpu_shares != wanted.cpu_shares;
     (memory_differs && restarts("memory")) || (cpu_differs && restarts("cpu"))
