@@ -205,7 +205,6 @@ fn ecdsa(algorithm: &str, curve: &str) -> Option<&'static EcdsaVerificationAlgor
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::encoding::AsBigEndian as _;
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
     use aws_lc_rs::signature::{
