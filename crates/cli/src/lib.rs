@@ -12,6 +12,7 @@ use clap::Subcommand;
 
 /// The commands of this crate, to be flattened into the binary's own.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub enum Command {
     /// Lists, loads, pulls, tags and removes the images of this node.
     #[command(subcommand)]

@@ -33,6 +33,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Command {
     /// Runs a whole cluster in the foreground.
     Up(up::Options),

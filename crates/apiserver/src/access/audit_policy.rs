@@ -216,7 +216,8 @@ impl Rule {
             }
         }
         check_stages(&self.omit_stages, &path.child("omitStages"))?;
-        let both = !self.non_resource_urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty());
+        let resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        let both = resources && !self.non_resource_urls.is_empty();
         if both {
             let why = "rules cannot apply to both regular resources and non-resource URLs";
             return Err(FieldError::invalid(&urls, self.non_resource_urls.as_slice(), why));

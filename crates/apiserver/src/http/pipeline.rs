@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coracle_api_meta::{Status, UserInfo};
+use coracle_api_meta::Status;
 use coracle_client::Body;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -79,7 +79,7 @@ async fn find_out(server: &Arc<Server>, parts: &mut Parts, audit_id: &str) -> Re
     let query = Query::parse(&raw_query);
     let info = RequestInfo::read(&parts.method, parts.uri.path(), &query);
     let identified = server.authenticator.request(server, parts).await;
-    let user = identified.as_ref().map(UserInfo::clone).unwrap_or_default();
+    let user = identified.clone().unwrap_or_default();
     let (headers, method) = (parts.headers.clone(), parts.method.clone());
     let mut ctx = Ctx::new(Arc::clone(server), user, info, method, &raw_query, headers, audit_id.to_owned());
     ctx.peer_address = parts.extensions.get::<PeerAddress>().map(|address| address.0);

@@ -306,7 +306,7 @@ fn is_base60(text: &str) -> bool {
         let whole = text.split('.').next().unwrap_or_default();
         digits(whole) && whole.parse::<u8>().is_ok_and(|number| number < 60)
     };
-    !rest.is_empty() && digits(first) && rest.iter().all(|part| minute(part))
+    !rest.is_empty() && digits(first) && rest.iter().all(minute)
 }
 
 #[cfg(test)]

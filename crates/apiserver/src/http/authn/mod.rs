@@ -169,10 +169,10 @@ impl Authenticator {
         if let Some(user) = config.static_tokens.get(token) {
             return own_audiences(config, authenticated(user.clone()), audiences);
         }
-        if let Ok(parsed) = BootstrapToken::parse(token) {
-            if let Some(user) = bootstrap::identify(&*server.store, &parsed) {
-                return own_audiences(config, user, audiences);
-            }
+        if let Ok(parsed) = BootstrapToken::parse(token)
+            && let Some(user) = bootstrap::identify(&*server.store, &parsed)
+        {
+            return own_audiences(config, user, audiences);
         }
         let mut errors = Vec::new();
         if let Ok(jwt) = Jwt::parse(token) {
