@@ -215,9 +215,8 @@ impl Run {
                 }
             });
             let title = format!("{count} lists at once, {name}");
-            let step = self.step(&title, count, count, move |run, _| async move {
-                read_through(&run.pods, accept).await
-            });
+            let step =
+                self.step(&title, count, count, move |run, _| async move { read_through(&run.pods, accept).await });
             let result = step.await;
             watching.abort();
             result?;
